@@ -1,0 +1,1 @@
+"""Pure contracts that every other room stands on."""

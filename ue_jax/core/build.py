@@ -1,0 +1,63 @@
+"""No registry: the file system is the registry, the signature is the schema."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ue_jax
+from ue_jax.core.errors import Invalid
+
+KINDS = ("data", "protect", "defend", "train", "select", "method", "attack", "cluster", "measure", "model", "plan")
+
+
+def modules() -> Iterator[str]:
+  """Names of all modules of the package, without the leading `ue_jax.`."""
+  for found in pkgutil.walk_packages(ue_jax.__path__, prefix=""):
+    if not found.ispkg:
+      yield found.name
+
+
+def factories(kind: str) -> list[str]:
+  """Names of the modules that offer a factory called `kind` (imports every module)."""
+  return [name for name in modules() if callable(vars(importlib.import_module(f"ue_jax.{name}")).get(kind))]
+
+
+def find(kind: str, name: str) -> Callable[..., Any]:
+  """The factory `kind` of the module `ue_jax.<name>`.
+
+  Raises:
+    Invalid: if there is no such module or it has no such factory; the message lists what exists.
+  """
+  field = f"{kind}.name"
+  parts = str(name).split(".")
+  if not all(part.isidentifier() for part in parts) or name not in set(modules()):
+    raise Invalid(field, name, f"choose one of {factories(kind)}")
+  factory = getattr(importlib.import_module(f"ue_jax.{name}"), kind, None)
+  if not callable(factory):
+    raise Invalid(field, name, f"it offers no '{kind}'; choose one of {factories(kind)}")
+  return factory
+
+
+def build(kind: str, name: str, **kwargs: Any) -> Any:
+  """Calls the factory `kind` of `ue_jax.<name>` with `kwargs`: config fields are keyword arguments.
+
+  Example: `build("protect", "protect.cuda", blur=0.3)`.
+
+  Raises:
+    Invalid: for an unknown module, kind or argument, or a missing one; the message names the nearest.
+  """
+  factory = find(kind, name)
+  signature = inspect.signature(factory)
+  open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+  for key in kwargs:
+    if key not in signature.parameters and not open_ended:
+      raise Invalid(f"{kind}.{key}", kwargs[key], f"{name} takes {list(signature.parameters)}")
+  for key, parameter in signature.parameters.items():
+    optional = parameter.default is not parameter.empty or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    if not optional and key not in kwargs:
+      raise Invalid(f"{kind}.{key}", "(missing)", f"{name} needs it")
+  return factory(**kwargs)

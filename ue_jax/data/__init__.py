@@ -1,0 +1,1 @@
+"""Everything becomes a Data: arrays, named sets, plain info."""

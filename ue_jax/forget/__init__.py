@@ -1,0 +1,1 @@
+"""Removing data, classes and facts from trained models."""

@@ -1,0 +1,1 @@
+"""Networks as pairs of pure functions; the only room that imports flax."""

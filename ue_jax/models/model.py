@@ -1,0 +1,44 @@
+"""A model is a pair of pure functions over plain pytrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+Taps = Mapping[str, Callable[[jax.Array], jax.Array]]
+
+
+class Out(NamedTuple):
+  """What a model returns.
+
+  Attributes:
+    logits: float32 `[batch, classes]`, or `[batch, length, vocabulary]` for token models.
+    features: float32 `[batch, width]`, the input of the last linear layer (`[batch, length, width]` for tokens).
+    state: the model state after the call (batch statistics); the one given if `train` is False.
+  """
+
+  logits: jax.Array
+  features: jax.Array
+  state: Any = {}
+
+
+class Model(NamedTuple):
+  """Something that can be initialised and applied.
+
+  Attributes:
+    init: `(key, inputs) -> (params, state)`; `inputs` is an example batch, only its shape matters.
+    apply: `(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out`. Pictures may be uint8 or
+      float32 in [0, 1]. `taps` maps a site to a function applied to the value there; a site not named costs nothing.
+    convolutional: True if it has convolutions, which lose their threads inside loops on CPU.
+  """
+
+  init: Callable[..., tuple[Any, Any]]
+  apply: Callable[..., Out]
+  convolutional: bool = False
+
+
+def tap(taps: Taps, site: str, value: jax.Array) -> jax.Array:
+  """The value after the function that `taps` holds for `site`, if any."""
+  return taps[site](value) if site in taps else value

@@ -1,0 +1,1 @@
+"""One step on many devices, many runs in one program."""

@@ -1,0 +1,1 @@
+"""Pictures that are useless to an unauthorised trainer."""
