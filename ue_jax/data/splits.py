@@ -1,0 +1,140 @@
+"""Named sets: train and test, what to forget and what to retain. Rows never move, only positions are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ue_jax.core.errors import Invalid, require
+from ue_jax.core.nouns import Data, Request
+from ue_jax.core.procedure import Procedure, once
+from ue_jax.data import stream
+
+
+def balanced(labels: np.ndarray, seed: int = 0) -> np.ndarray:
+  """A random order of the rows in which every prefix has each class equally often (within one row).
+
+  Args:
+    labels: integers `[n]`.
+    seed: names the order.
+  Returns:
+    int32 `[n]` positions. A class that is used up is left out of later rounds.
+  """
+  labels = np.asarray(labels)
+  order = stream.permutation(seed, "splits/balanced", len(labels))
+  shuffled = labels[order]
+  turn = np.zeros(len(labels), np.int64)  # how many of the same class come earlier
+  for value in np.unique(shuffled):
+    mine = shuffled == value
+    turn[mine] = np.arange(mine.sum())
+  return order[np.argsort(turn, kind="stable")]
+
+
+def split(data: Data, sizes: Mapping[str, int], seed: int = 0, label: str = "label") -> Data:
+  """Adds disjoint random sets of the given sizes, each balanced over the classes of `label`.
+
+  Args:
+    data: its existing sets stay unless they have the same name.
+    sizes: set name -> number of rows (at least 1).
+    seed: names the split.
+    label: the labelling to balance; "" for none.
+  Raises:
+    Invalid: for an empty set, more rows than there are, or an unknown labelling.
+  """
+  n = len(data)
+  for name, size in sizes.items():
+    require(size > 0, f"data.{name}", size, "give the set at least one row")
+  require(sum(sizes.values()) <= n, "data.sizes", dict(sizes), f"ask for at most {n} rows in all")
+  order = balanced(_labels(data, label) if label else np.zeros(n, np.int32), seed)
+  ends = np.cumsum(list(sizes.values()))
+  parts = np.split(order[: ends[-1]], ends[:-1])
+  return data._replace(sets={**data.sets, **{k: np.sort(p).astype(np.int32) for k, p in zip(sizes, parts)}})
+
+
+def hold_out(data: Data, share: float, seed: int = 0, *, within: str = "train", name: str = "holdout") -> Data:
+  """Takes a random share of the set `within` out of it and names it `name`.
+
+  Raises:
+    Invalid: if either part would be empty.
+  """
+  out = _random(_rows(data, within), share, seed, "holdout.share")
+  rest = np.setdiff1d(_rows(data, within), out)
+  require(len(rest) > 0, "holdout.share", share, f"leave at least one row in '{within}'")
+  return data._replace(sets={**data.sets, within: rest.astype(np.int32), name: out})
+
+
+def forget_classes(data: Data, classes: Sequence[int], *, label: str = "label", within: str = "train") -> Data:
+  """Sets `forget` (rows of `within` whose `label` is one of `classes`) and `retain` (its other rows)."""
+  rows = _rows(data, within)
+  labels = _labels(data, label)[rows]
+  missing = sorted(set(classes) - set(labels.tolist()))
+  require(not missing, "select.classes", list(classes), f"'{within}' has no rows of class {missing}")
+  return _forget(data, rows, rows[np.isin(labels, list(classes))], "select.classes", list(classes))
+
+
+def forget_share(data: Data, share: float, seed: int = 0, *, within: str = "train") -> Data:
+  """Sets `forget` (a random share of `within`) and `retain` (its other rows)."""
+  rows = _rows(data, within)
+  return _forget(data, rows, _random(rows, share, seed, "select.share"), "select.share", share)
+
+
+def forget_index(data: Data, index: Sequence[int], *, within: str = "train") -> Data:
+  """Sets `forget` (the rows of `within` with these identities) and `retain` (its other rows)."""
+  rows = _rows(data, within)
+  known = data.arrays["index"][rows]
+  missing = np.setdiff1d(np.asarray(index, np.int64), known)
+  require(not len(missing), "select.index", list(index), f"'{within}' has no rows with index {missing[:5].tolist()}")
+  return _forget(data, rows, rows[np.isin(known, np.asarray(index, np.int64))], "select.index", list(index))
+
+
+def select(
+  how: str = "share", share: float = 0.1, classes: Sequence[int] = (), index: Sequence[int] = (),
+  label: str = "label", within: str = "train", seed: int = 0,
+) -> Procedure:
+  """Request -> Request: names the sets `forget` and `retain` inside the set `within`.
+
+  Args:
+    how: `share` (a random share), `class` (whole classes of `label`) or `index` (identities).
+    share, classes, index: the one that `how` reads.
+    seed: names the random share.
+  Raises:
+    Invalid: for an unknown `how`, or if either set would be empty.
+  """
+  ways = {
+    "share": lambda data: forget_share(data, share, seed, within=within),
+    "class": lambda data: forget_classes(data, classes, label=label, within=within),
+    "index": lambda data: forget_index(data, index, within=within),
+  }
+  require(how in ways, "select.how", how, f"choose one of {sorted(ways)}")
+
+  def choose(key, request: Request) -> Request:
+    del key  # the choice is named by `seed`, so that every method is asked the same
+    return request._replace(data=ways[how](request.data))
+
+  return once(choose)
+
+
+def _rows(data: Data, name: str) -> np.ndarray:
+  if name not in data.sets:
+    raise Invalid("set", name, f"choose one of {sorted(data.sets)}")
+  return np.asarray(data.sets[name])
+
+
+def _labels(data: Data, label: str) -> np.ndarray:
+  if label not in data.arrays:
+    raise Invalid("label", label, f"choose one of {sorted(data.info.get('labels', data.arrays))}")
+  return np.asarray(data.arrays[label])
+
+
+def _random(rows: np.ndarray, share: float, seed: int, field: str) -> np.ndarray:
+  count = round(float(share) * len(rows)) if 0 <= share <= 1 else -1
+  require(count > 0, field, share, f"give a share of {len(rows)} rows, above 0 and at most 1, that is at least one row")
+  return np.sort(rows[stream.permutation(seed, "splits/share", len(rows))[:count]]).astype(np.int32)
+
+
+def _forget(data: Data, rows: np.ndarray, forget: np.ndarray, field: str, value) -> Data:
+  retain = np.setdiff1d(rows, forget)
+  require(len(forget) > 0, field, value, "name at least one row to forget")
+  require(len(retain) > 0, field, value, "leave at least one row to retain")
+  return data._replace(sets={**data.sets, "forget": forget.astype(np.int32), "retain": retain.astype(np.int32)})
