@@ -1,0 +1,27 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ue_jax.cluster import distances
+
+
+@pytest.mark.parametrize("chunk", [7, 32, 4096])
+def test_blocks_give_what_the_whole_difference_tensor_gives(chunk):
+  rng = np.random.default_rng(0)
+  x, c = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(size=(9, 6)).astype(np.float32)
+  full = ((x[:, None].astype(np.float64) - c[None]) ** 2).sum(-1)
+  np.testing.assert_allclose(distances.sqeuclidean(jnp.asarray(x), jnp.asarray(c)), full, atol=1e-5)
+  labels, sq = distances.assign_top1(jnp.asarray(x), jnp.asarray(c), chunk)
+  np.testing.assert_array_equal(labels, full.argmin(1))
+  np.testing.assert_allclose(sq, full.min(1), rtol=1e-5)
+  first, d1, second, d2 = distances.assign_top2(jnp.asarray(x), jnp.asarray(c), chunk)
+  np.testing.assert_array_equal(np.stack([first, second], 1), np.argsort(full, 1)[:, :2])
+  np.testing.assert_allclose(np.stack([d1, d2], 1), np.sort(full, 1)[:, :2], atol=1e-5)
+
+
+def test_distances_are_never_negative_and_zero_for_equal_points():
+  x = jnp.asarray(np.random.default_rng(1).normal(size=(200, 30)) * 100, jnp.float32)
+  assert float(distances.sqeuclidean(x, x).min()) >= 0
+  labels, sq = distances.assign_top1(x, x)
+  np.testing.assert_array_equal(labels, np.arange(200))
+  assert float(sq.max()) == 0.0

@@ -1,0 +1,151 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ue_jax.cluster import k_means, scores
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data
+
+
+@pytest.fixture(scope="module")
+def digits():
+  from sklearn.datasets import load_digits
+
+  return load_digits(return_X_y=True)
+
+
+def test_labels_and_inertia_equal_scikit_learn_from_an_equal_start(digits, key):
+  from sklearn.cluster import KMeans
+
+  x, _ = digits
+  start = x[np.random.default_rng(0).choice(len(x), 10, replace=False)]
+  peer = KMeans(10, init=start, n_init=1, algorithm="lloyd").fit(x)
+  ours = k_means.fit(x, 10, key=key, start=start)
+  np.testing.assert_array_equal(ours.labels, peer.labels_)
+  assert abs(float(ours.cost) / peer.inertia_ - 1) < 1e-5
+  assert int(ours.steps) == peer.n_iter_ and bool(ours.converged)
+  np.testing.assert_allclose(ours.centers, peer.cluster_centers_, atol=2e-3)
+
+
+def test_seeding_is_as_good_as_scikit_learn_and_better_than_random_rows(digits, key):
+  from sklearn.cluster import KMeans
+
+  x, _ = digits
+  ours = [float(k_means.fit(x, 10, key=jax.random.fold_in(key, i)).cost) for i in range(6)]
+  peer = [KMeans(10, n_init=1, random_state=i).fit(x).inertia_ for i in range(6)]
+  assert np.mean(ours) < 1.02 * np.mean(peer)
+  far = jnp.asarray(np.repeat(np.eye(4), 25, 0) * 50 + np.random.default_rng(0).normal(size=(100, 4)), jnp.float32)
+  picks = k_means.seed(key, far, 4, jnp.ones(100, jnp.float32))
+  assert len(set(np.asarray(picks) // 25)) == 4
+
+
+def test_inertia_never_rises(digits, key):
+  x = jnp.asarray(digits[0] - digits[0].mean(0), jnp.float32)
+  w = jnp.ones(len(x), jnp.float32)
+  step = jax.jit(k_means.lloyd_step)
+  state, costs = k_means.begin(x, x[:10]), []
+  for _ in range(15):
+    state = step(x, w, state)
+    costs.append(float(state.cost))
+  assert all(b <= a * (1 + 1e-6) for a, b in zip(costs, costs[1:]))
+  assert costs[-1] < 0.9 * costs[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_cluster_is_empty_when_all_centres_start_equal(seed, key):
+  rng = np.random.default_rng(seed)
+  x = rng.normal(size=(60, 3)).astype(np.float32)
+  found = k_means.fit(x, 8, key=key, start=np.repeat(x[:1], 8, 0))
+  assert np.bincount(found.labels, minlength=8).min() > 0
+
+
+def test_more_clusters_than_distinct_points_still_fills_each(key):
+  x = np.repeat(np.array([[0.0, 0.0], [1.0, 0.0]], np.float32), 5, 0)
+  found = k_means.fit(x, 4, key=key)
+  assert np.bincount(found.labels, minlength=4).min() > 0
+  assert float(found.cost) == 0.0
+
+
+def test_duplicates_are_not_seeded_twice_while_others_are_left(key):
+  x = np.array([[0.0, 0]] * 50 + [[5.0, 0]] * 50 + [[0, 9.0]], np.float32)
+  picks = jax.vmap(lambda k: k_means.seed(k, jnp.asarray(x), 3, jnp.ones(101, jnp.float32)))(jax.random.split(key, 20))
+  assert all(len(np.unique(x[np.asarray(p)], axis=0)) == 3 for p in picks)
+
+
+def test_one_cluster_is_the_mean_and_n_clusters_cost_nothing(key):
+  x = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32) + 100
+  one = k_means.fit(x, 1, key=key)
+  np.testing.assert_allclose(one.centers[0], x.mean(0), rtol=1e-5)
+  np.testing.assert_allclose(one.cost, ((x - x.mean(0)) ** 2).sum(), rtol=1e-3)
+  every = k_means.fit(x, 20, key=key)
+  assert sorted(np.asarray(every.labels).tolist()) == list(range(20))
+  assert float(every.cost) < 1e-6
+
+
+def test_a_weight_is_a_repetition(key):
+  rng = np.random.default_rng(2)
+  x, w = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(1, 5, 50)
+  heavy = k_means.fit(x, 4, key=key, weights=w, start=x[:4])
+  many = k_means.fit(np.repeat(x, w, 0), 4, key=key, start=x[:4])
+  np.testing.assert_array_equal(np.repeat(heavy.labels, w), many.labels)
+  np.testing.assert_allclose(heavy.cost, many.cost, rtol=1e-5)
+  plain = k_means.fit(x, 4, key=key, start=x[:4])
+  assert abs(float(plain.cost) - float(heavy.cost)) > 1
+
+
+def test_a_row_of_weight_zero_changes_nothing(key):
+  x = np.random.default_rng(3).normal(size=(40, 2)).astype(np.float32)
+  far = np.concatenate([x, [[1e3, 1e3]]]).astype(np.float32)
+  a = k_means.fit(x, 3, key=key, start=x[:3])
+  b = k_means.fit(far, 3, key=key, start=x[:3], weights=np.r_[np.ones(40), 0])
+  np.testing.assert_array_equal(a.labels, b.labels[:40])
+  np.testing.assert_allclose(a.cost, b.cost, rtol=1e-5)
+
+
+def test_renaming_the_start_renames_the_labels(key):
+  x = np.random.default_rng(4).normal(size=(80, 3)).astype(np.float32)
+  a = k_means.fit(x, 5, key=key, start=x[:5])
+  b = k_means.fit(x, 5, key=key, start=x[:5][::-1])
+  np.testing.assert_array_equal(4 - np.asarray(a.labels), b.labels)
+
+
+def test_restarts_keep_the_best_and_equal_keys_give_equal_bits(digits, key):
+  x = digits[0][:400]
+  one = k_means.fit(x, 10, key=key, restarts=6)
+  again = k_means.fit(x, 10, key=key, restarts=6)
+  np.testing.assert_array_equal(one.centers, again.centers)
+  single = [float(k_means.fit(x, 10, key=k).cost) for k in jax.random.split(key, 6)]
+  assert float(one.cost) <= np.median(single)
+
+
+def test_far_from_the_origin_nothing_is_lost(key):
+  x = np.random.default_rng(5).normal(size=(100, 2)).astype(np.float32)
+  near = k_means.fit(x, 4, key=key, start=x[:4])
+  shifted = k_means.fit(x + 1000, 4, key=key, start=x[:4] + 1000)
+  assert scores.accuracy(near.labels, shifted.labels) == 1.0
+
+
+@pytest.mark.parametrize("k", [0, 6])
+def test_impossible_k_is_named(k, key):
+  with pytest.raises(Invalid, match="cluster.k"):
+    k_means.fit(np.zeros((5, 2), np.float32), k, key=key)
+
+
+def test_nan_is_named(key):
+  with pytest.raises(Invalid, match="NaN"):
+    k_means.fit(np.array([[0.0], [np.nan]], np.float32), 1, key=key)
+
+
+def test_the_factory_labels_every_row_from_centres_of_one_set(key):
+  rng = np.random.default_rng(6)
+  image = np.concatenate([rng.integers(0, 60, (30, 4, 4, 1)), rng.integers(190, 255, (30, 4, 4, 1))]).astype(np.uint8)
+  sets = {"train": np.arange(0, 60, 2, dtype=np.int32), "test": np.arange(1, 60, 2, dtype=np.int32)}
+  data = Data({"image": image, "index": np.arange(60, dtype=np.int32)}, sets)
+  procedure = k_means.cluster(2, data_set="train")
+  found = procedure.finish(procedure.init(key, data), data)
+  assert found.labels.shape == (60,)
+  assert scores.accuracy(np.repeat([0, 1], 30), found.labels) == 1.0
+  with pytest.raises(Invalid, match="cluster.array"):
+    broken = k_means.cluster(2, array="nothing")
+    broken.finish(broken.init(key, data), data)
