@@ -1,0 +1,49 @@
+"""Multi-layer perceptron with ReLU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+
+from ue_jax.models import layers
+from ue_jax.models.model import Model, tap
+
+
+class MLP(nn.Module):
+  classes: int
+  widths: tuple[int, ...]
+  normalise: str
+  dropout: float
+
+  @nn.compact
+  def __call__(self, x, train, taps):
+    x = layers.pictures(x, self.normalise)
+    x = x.reshape(x.shape[0], -1)
+    for i, width in enumerate(self.widths):
+      x = tap(taps, f"block_{i}", nn.relu(nn.Dense(width, name=f"block_{i}")(x)))
+    x = tap(taps, "features", x)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return nn.Dense(self.classes, name="head")(x), x
+
+
+def model(
+  classes: int = 10, widths: Sequence[int] = (128,), normalise: str = "none", dropout: float = 0.0
+) -> Model:
+  """A perceptron over flattened inputs `[b, ...]`: pictures (uint8 or float) or vectors.
+
+  Args:
+    classes: size of the logits.
+    widths: of the hidden layers; an empty tuple gives a linear softmax classifier.
+    normalise: name of channel statistics in `layers.NORMALISE`; for pictures only.
+    dropout: rate in [0, 1) before the head while training; then `apply` needs a key.
+
+  Sites for taps: `block_i` (after the ReLU), `features`.
+
+  Raises:
+    Invalid: for sizes that are not positive whole numbers, an unknown `normalise`, a rate out of range.
+  """
+  layers.check_positive(classes=classes, widths=tuple(widths))
+  layers.check_rate(dropout)
+  sites = [*(f"block_{i}" for i in range(len(widths))), "features"]
+  return layers.wrap(MLP(classes, tuple(widths), layers.check_normalise(normalise), dropout), sites=sites)
