@@ -86,13 +86,13 @@ def curves(
     xlabel, ylabel, title: texts.
     form: `svg` or `png`.
   """
-  fig, ((ax,),) = _axes(6.4, 3.4)
+  fig, ((ax,),) = _axes(5.4, 3.1)
   for i, (name, line) in enumerate(lines.items()):
     x, y = line if isinstance(line, tuple) else (np.arange(len(line)), line)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     ax.plot(x, y, color=_colour(i), lw=1.8, label=name, marker="o" if len(x) < 2 else None, solid_capstyle="round")
   _quiet(ax, xlabel, ylabel, title, grid="both")
-  _legend(ax, len(lines))
+  _legend(ax, len(lines) if len(lines) > 1 else 0)
   return _encode(fig, form)
 
 
@@ -176,7 +176,7 @@ def scatter(points: Any, labels: Any, names: Sequence[str] = (), title: str = ""
   points, labels = np.asarray(points, np.float64), np.asarray(labels)
   require(points.ndim == 2 and points.shape[1] == 2, "figure.points", points.shape, "give [n, 2]")
   require(labels.shape == points.shape[:1], "figure.labels", labels.shape, f"give [{len(points)}]")
-  fig, ((ax,),) = _axes(5.4, 4.2)
+  fig, ((ax,),) = _axes(5.4, 3.8)
   found = np.unique(labels)
   for i, label in enumerate(found):
     mine = points[labels == label]
@@ -212,7 +212,7 @@ def _bar(ax, at: float, value: Any, wide: float, colour: str, label: str | None)
   ax.bar(at, mean, wide * 0.9, color=colour, label=label, yerr=None if spread is None else float(spread), ecolor=INK,
          error_kw={"lw": 1, "capsize": 2})
   lift = mean + (0.0 if spread is None else float(spread))
-  ax.annotate(f"{mean:.2f}", (at, lift), (0, 2), textcoords="offset points", ha="center", fontsize=7.5, color=INK)
+  ax.annotate(f"{mean:.2f}", (at, lift), (0, 3), textcoords="offset points", ha="center", fontsize=7.5, color=INK)
 
 
 def _quiet(ax, xlabel: str, ylabel: str, title: str, grid: str = "") -> None:

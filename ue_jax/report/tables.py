@@ -82,8 +82,7 @@ def scores(scores: Scores) -> tuple[list[str], list[list[Any]]]:
   Use: `print(text(*scores(result), title="audit"))`.
   """
   columns = ["score", "value", "best", "target", "range", "over"]
-  rows = [[name, s.value, _best(s), s.target, f"{cell(s.low)} .. {cell(s.high)}", s.n] for name, s in scores.items()]
-  return columns, rows
+  return columns, [[name, s.value, _best(s), s.target, _range(s), s.n] for name, s in scores.items()]
 
 
 def beside(runs: Mapping[str, Scores]) -> tuple[list[str], list[list[Any]]]:
@@ -106,6 +105,10 @@ def width(text: str) -> int:
 
 def _best(score: Score) -> str:
   return DIRECTION.get(score.better, score.better)
+
+
+def _range(score: Score) -> str:
+  return f"{plain(score.low):g} .. {plain(score.high):g}"
 
 
 def _float(x: float) -> str:
