@@ -1,0 +1,86 @@
+"""Which samples step t sees: a pure function of (seed, t), so nothing has to be remembered to go on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ue_jax.core.errors import Invalid, require
+from ue_jax.core.nouns import Data, Request
+
+
+@functools.lru_cache(maxsize=8)
+def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+  """The order of epoch `epoch`: a permutation of 0..n-1, int32, read-only."""
+  generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+  order = generator.permutation(n).astype(np.int32)
+  order.setflags(write=False)
+  return order
+
+
+def shuffled(seed: int, n: int, size: int, t: int) -> np.ndarray:
+  """Positions of batch `t`, int32 `[size]`, each in 0..n-1.
+
+  The epochs' permutations are laid end to end and cut into batches of `size`: all batches are full, and the last of
+  an epoch goes on into the next. `size` may exceed `n`.
+  """
+  first, last = t * size, (t + 1) * size
+  epochs = range(first // n, (last - 1) // n + 1)
+  order = np.concatenate([permutation(seed, epoch, n) for epoch in epochs])
+  return order[first - epochs[0] * n : last - epochs[0] * n]
+
+
+def epochs(data_set: str, size: int, keys: Sequence[str]) -> Callable[[int, Any, int], dict]:
+  """The `batch` function of a Procedure: shuffled epochs over the set `data_set`.
+
+  It takes `(seed, problem, t)` with a Data or a Request as problem and returns `{key: array[rows]}` for `keys` with
+  `index`, and with `mask`: the data's own for tokens, else ones float32 `[size]`.
+
+  Raises:
+    Invalid: when called, for a set or an array that does not exist.
+  """
+  require(not isinstance(size, (int, float)) or size >= 1, "train.batch_size", size, "give a whole number >= 1")
+
+  def batch(seed, problem, t):
+    data = data_of(problem)
+    rows = rows_of(data, data_set)
+    rows = rows[shuffled(seed, len(rows), size, t)]
+    out = {key: array_of(data, key)[rows] for key in dict.fromkeys((*keys, "index"))}
+    if "mask" not in out:
+      out["mask"] = np.ones(size, np.float32)
+    return out
+
+  return batch
+
+
+def several(**parts: Callable[[int, Any, int], dict]) -> Callable[[int, Any, int], dict]:
+  """`several(forget=epochs(...), retain=epochs(...))`: a batch function of nested batches, each with its own order."""
+
+  def batch(seed, problem, t):
+    return {name: part(seed + 7919 * i, problem, t) for i, (name, part) in enumerate(parts.items())}
+
+  return batch
+
+
+def data_of(problem: Any) -> Data:
+  """The Data of a problem, which is a Data or a Request."""
+  return problem.data if isinstance(problem, Request) else problem
+
+
+def rows_of(data: Data, data_set: str) -> np.ndarray:
+  """The positions of a set; Invalid if there is none of that name or it is empty."""
+  if data_set not in data.sets:
+    raise Invalid("set", data_set, f"choose one of {sorted(data.sets)}")
+  rows = np.asarray(data.sets[data_set])
+  require(len(rows) > 0, "set", data_set, "put at least one sample into it")
+  return rows
+
+
+def array_of(data: Data, key: str) -> np.ndarray:
+  """An array of the data; Invalid if there is none of that name."""
+  if key not in data.arrays:
+    raise Invalid("array", key, f"choose one of {sorted(data.arrays)}")
+  return data.arrays[key]

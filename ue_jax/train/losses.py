@@ -1,0 +1,58 @@
+"""Losses per sample or per token, before any mean: a mean belongs to a Term."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+  return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Cross entropy in nats, float32 `[...]`.
+
+  Args:
+    logits: float `[..., classes]`.
+    labels: int `[...]`, or float `[..., classes]` for soft targets that sum to 1.
+  """
+  log_probs = _log_softmax(logits)
+  if jnp.issubdtype(labels.dtype, jnp.floating):
+    return -jnp.sum(labels.astype(jnp.float32) * log_probs, axis=-1)
+  return -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+
+
+def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """1 where the largest logit is at the label (at the largest soft target), else 0; float32 `[...]`."""
+  if jnp.issubdtype(labels.dtype, jnp.floating):
+    labels = jnp.argmax(labels, axis=-1)
+  return (jnp.argmax(logits, axis=-1).astype(jnp.int32) == labels.astype(jnp.int32)).astype(jnp.float32)
+
+
+def token_log_probs(logits: jax.Array, ids: jax.Array) -> jax.Array:
+  """log p(ids[:, i] | ids[:, :i]) in nats, float32 `[b, t]`; position 0 has no context and is 0.
+
+  Args:
+    logits: float `[b, t, vocabulary]`; position i predicts token i + 1.
+    ids: int `[b, t]`.
+  """
+  found = -cross_entropy(logits[:, :-1], ids[:, 1:])
+  return jnp.pad(found, ((0, 0), (1, 0)))
+
+
+def sequence_log_prob(logits: jax.Array, ids: jax.Array, mask: jax.Array) -> jax.Array:
+  """The sum of `token_log_probs` over the target tokens, float32 `[b]`; `mask` is float 0/1 `[b, t]`."""
+  return jnp.sum(token_log_probs(logits, ids) * mask.astype(jnp.float32), axis=-1)
+
+
+def kl(p_logits: jax.Array, q_logits: jax.Array) -> jax.Array:
+  """KL(p || q) in nats of the two softmax distributions over the last axis, float32 `[...]`, >= 0."""
+  log_p, log_q = _log_softmax(p_logits), _log_softmax(q_logits)
+  return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def entropy(logits: jax.Array) -> jax.Array:
+  """The entropy of the softmax distribution in nats, float32 `[...]`, in [0, log(classes)]."""
+  log_p = _log_softmax(logits)
+  return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
