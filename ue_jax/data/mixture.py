@@ -41,7 +41,7 @@ def mix(clean: Data, protected: Data, ratio: float, seed: int = 0, *, within: st
   image[:n], flag[:n] = clean.arrays["image"], 0
   image[rows[:cut]], flag[rows[:cut]] = protected.arrays["image"][rows[:cut]], 1
   sets = {**protected.sets, **{name: part.astype(np.int32) for name, part in parts.items() if len(part)}}
-  return protected._replace(arrays={**protected.arrays, "image": image, "protected": flag}, sets=sets)
+  return Data({**protected.arrays, "image": image, "protected": flag}, sets, protected.info)
 
 
 PAIRINGS = ("random", "cyclic", "one_to_one")

@@ -49,7 +49,7 @@ def split(data: Data, sizes: Mapping[str, int], seed: int = 0, label: str = "lab
   order = balanced(_labels(data, label) if label else np.zeros(n, np.int32), seed)
   ends = np.cumsum(list(sizes.values()))
   parts = np.split(order[: ends[-1]], ends[:-1])
-  return data._replace(sets={**data.sets, **{k: np.sort(p).astype(np.int32) for k, p in zip(sizes, parts)}})
+  return _with(data, {name: np.sort(part) for name, part in zip(sizes, parts)})
 
 
 def hold_out(data: Data, share: float, seed: int = 0, *, within: str = "train", name: str = "holdout") -> Data:
@@ -61,7 +61,7 @@ def hold_out(data: Data, share: float, seed: int = 0, *, within: str = "train", 
   out = _random(_rows(data, within), share, seed, "holdout.share")
   rest = np.setdiff1d(_rows(data, within), out)
   require(len(rest) > 0, "holdout.share", share, f"leave at least one row in '{within}'")
-  return data._replace(sets={**data.sets, within: rest.astype(np.int32), name: out})
+  return _with(data, {within: rest, name: out})
 
 
 def forget_classes(data: Data, classes: Sequence[int], *, label: str = "label", within: str = "train") -> Data:
@@ -115,6 +115,10 @@ def select(
   return once(choose)
 
 
+def _with(data: Data, sets: Mapping[str, np.ndarray]) -> Data:
+  return Data(data.arrays, {**data.sets, **{name: rows.astype(np.int32) for name, rows in sets.items()}}, data.info)
+
+
 def _rows(data: Data, name: str) -> np.ndarray:
   if name not in data.sets:
     raise Invalid("set", name, f"choose one of {sorted(data.sets)}")
@@ -137,4 +141,4 @@ def _forget(data: Data, rows: np.ndarray, forget: np.ndarray, field: str, value)
   retain = np.setdiff1d(rows, forget)
   require(len(forget) > 0, field, value, "name at least one row to forget")
   require(len(retain) > 0, field, value, "leave at least one row to retain")
-  return data._replace(sets={**data.sets, "forget": forget.astype(np.int32), "retain": retain.astype(np.int32)})
+  return _with(data, {"forget": forget, "retain": retain})
