@@ -1,0 +1,154 @@
+"""From perturbations to published bytes: what every protection shares.
+
+Additive perturbations become whole grey levels first and are added to bytes, so the budget holds on what is
+published, and no float copy of a data set is ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core.errors import Invalid, require
+from ue_jax.core.nouns import Data
+from ue_jax.core.pictures import to_bytes
+
+# (image uint8 [b, h, w, c], rows int [b]) -> uint8, or float in [0, 1], [b, h', w', c]
+Paint = Callable[[np.ndarray, np.ndarray], np.ndarray]
+QUANTISE = ("round", "floor", "none")
+
+
+def publish(
+  data: Data, paint: Paint, *, copies: Mapping[str, Paint] | None = None, quantise: str = "round", chunk: int = 1024
+) -> Data:
+  """The protected Data: train rows painted, protected copies of the test rows appended.
+
+  Args:
+    data: pictures with a set `train`, and usually `test`.
+    paint: gives the protected pictures of some rows (positions in `data`); the same size as it was given.
+    copies: name of an appended set -> paint of its pictures. Default: `test_protected` painted like train. Nothing is
+      appended without a set `test`.
+    quantise: `round` or `floor` for paints that give floats, `none` for those that give bytes.
+    chunk: pictures painted at a time.
+
+  Returns:
+    Data with the rows outside `train` unchanged; the appended rows copy all other arrays, `index` included.
+
+  Raises:
+    Invalid: for an unknown quantisation, or floats with `none`.
+  """
+  train, test = set_rows(data, "train"), np.asarray(data.sets.get("test", ()), np.int32)
+  image = data.arrays["image"].copy()
+  repaint(image, data.arrays["image"], paint, train, train, quantise, chunk)
+  if not len(test):
+    return data._replace(arrays={**data.arrays, "image": image})
+  copies = {"test_protected": paint} if copies is None else copies
+  parts, sets = [image], dict(data.sets)
+  for number, (name, painter) in enumerate(copies.items()):
+    part = np.empty((len(test), *image.shape[1:]), np.uint8)
+    repaint(part, data.arrays["image"], painter, test, np.arange(len(test)), quantise, chunk)
+    sets[name] = np.arange(len(test), dtype=np.int32) + len(image) + number * len(test)
+    parts.append(part)
+  again = {name: np.concatenate([a, *[a[test]] * len(copies)]) for name, a in data.arrays.items() if name != "image"}
+  return Data({**again, "image": np.concatenate(parts)}, sets, data.info)
+
+
+def repaint(out, image, paint: Paint, rows, into, quantise: str, chunk: int) -> None:
+  """Writes the painted pictures of `rows` of `image` to the positions `into` of `out`, a block at a time."""
+  require(quantise in QUANTISE, "protect.quantise", quantise, f"choose one of {list(QUANTISE)}")
+  for start in range(0, len(rows), chunk):
+    part = rows[start : start + chunk]
+    padded = np.resize(part, min(chunk, len(rows)))  # one shape, so that a jitted paint compiles once
+    painted = np.asarray(paint(image[padded], padded))[: len(part)]
+    if painted.dtype != np.uint8:
+      require(quantise != "none", "protect.quantise", quantise, "use 'round' or 'floor': this protection gives floats")
+      painted = to_bytes(painted, quantise)
+    out[into[start : start + chunk]] = painted
+
+
+def rewrite(data: Data, fn: Callable, *, test: bool, quantise: str = "round", chunk: int = 1024) -> Data:
+  """Data with `fn` applied to the pictures of `train`, or of all rows if `test` is True.
+
+  `fn` is jitted: float32 `[b, h, w, c]` in [0, 1] -> the same.
+  """
+  rows = np.arange(len(data)) if test else set_rows(data, "train")
+  image = data.arrays["image"].copy()
+  compiled = jax.jit(lambda x: fn(x.astype(jnp.float32) / jnp.float32(255)))
+  repaint(image, data.arrays["image"], lambda x, _: compiled(x), rows, rows, quantise, chunk)
+  return data._replace(arrays={**data.arrays, "image": image})
+
+
+def levels(delta, eps, norm: str = "linf", quantise: str = "round") -> np.ndarray:
+  """The perturbation in whole grey levels, int16, of the shape of `delta` (units of [0, 1]).
+
+  With `linf` no level is larger than floor(255 eps), whatever the rounding.
+  """
+  require(quantise in ("round", "floor"), "protect.quantise", quantise, "choose 'round' or 'floor'")
+  scaled = np.asarray(delta, np.float64) * 255
+  whole = np.round(scaled) if quantise == "round" else np.floor(scaled)
+  if norm == "linf":
+    most = most_levels(eps)
+    whole = np.clip(whole, -most, most)
+  return whole.astype(np.int16)
+
+
+def most_levels(eps) -> int:
+  """floor(255 eps), forgiving the rounding of eps itself."""
+  return int(np.floor(float(eps) * 255 + 1e-4))
+
+
+def add(image: np.ndarray, whole: np.ndarray) -> np.ndarray:
+  """uint8 pictures plus whole grey levels, cut at 0 and 255."""
+  return np.clip(image.astype(np.int16) + whole, 0, 255).astype(np.uint8)
+
+
+def stretch(delta, height: int, width: int):
+  """Nearest-neighbour interpolation of `[..., h, w, c]` to `[..., height, width, c]`; numpy or JAX."""
+  h, w = delta.shape[-3:-1]
+  rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
+  return delta[..., rows[:, None], columns, :]
+
+
+def project(delta: jax.Array, eps, norm: str = "linf") -> jax.Array:
+  """The nearest point of the ball of radius eps (units of [0, 1]) around 0; the last three axes are one picture.
+
+  Args:
+    delta: float32 `[..., h, w, c]`.
+    eps: radius; may be traced.
+    norm: `linf` (largest absolute value) or `l2` (Euclidean norm of the picture).
+  """
+  if norm == "linf":
+    return jnp.clip(delta, -eps, eps)
+  size = jnp.sqrt(jnp.sum(delta * delta, axis=(-3, -2, -1), keepdims=True))
+  return delta * jnp.minimum(1, eps / jnp.maximum(size, jnp.finfo(jnp.float32).tiny))
+
+
+def check_budget(eps, norm: str, field: str = "protect") -> None:
+  """Raises `Invalid` for an unknown norm, or an eps that is no budget for it (traced values pass)."""
+  require(norm in ("linf", "l2"), f"{field}.norm", norm, "choose 'linf' or 'l2'")
+  if isinstance(eps, (int, float)):
+    good = 0 <= eps <= 1 if norm == "linf" else 0 <= eps < float("inf")
+    require(good, f"{field}.eps", eps, "give a number in [0, 1], such as 16/255" if norm == "linf" else "use >= 0")
+
+
+def set_rows(data: Data, name: str) -> np.ndarray:
+  """The positions of a set of pictures, or `Invalid`."""
+  require("image" in data.arrays, "data.arrays", sorted(data.arrays), "give Data with an array 'image'")
+  if name not in data.sets:
+    raise Invalid("data.sets", sorted(data.sets), f"name a set '{name}'")
+  return np.asarray(data.sets[name], np.int32)
+
+
+def labels_of(data: Data, label: str, field: str = "protect.label") -> tuple[np.ndarray, int]:
+  """The labelling int32 `[n]` and its number of classes, or `Invalid`."""
+  if label not in data.arrays:
+    raise Invalid(field, label, f"choose one of {sorted(set(data.arrays) - {'image', 'index'})}")
+  labels = np.asarray(data.arrays[label])
+  whole = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+  require(whole and labels.min() >= 0, field, f"{labels.dtype} {labels.shape}", "give whole labels from 0 on, [n]")
+  named = data.info.get("labels", {}).get(label, ())
+  classes = max(len(named), int(labels.max()) + 1)
+  return labels.astype(np.int32), classes
