@@ -38,6 +38,7 @@ class Generator(nn.Module):
   @nn.compact
   def __call__(self, z, train, taps):
     del train
+    require(min(z.shape[1:3]) >= 8, "latent", z.shape, "make it at least 8 pixels high and wide")
     x = jnp.asarray(z, jnp.float32)
     conv = lambda width, size, name, **kw: nn.Conv(width, (size, size), use_bias=False, name=name, **kw)
     x = nn.relu(self._norm(conv(self.width, 7, "in", padding="VALID")(_reflect(x, 3)), "in"))
@@ -53,7 +54,8 @@ class Generator(nn.Module):
       up = nn.ConvTranspose(self.width * 2 ** (1 - i), (3, 3), strides=(2, 2), use_bias=False, name=f"up_{i}")
       x = nn.relu(self._norm(up(x), f"up_{i}"))
     x = x[:, : z.shape[1], : z.shape[2]]  # sizes not divisible by 4 come out a little larger
-    x = tap(taps, "features", jnp.tanh(conv(self.channels, 7, "out", padding="VALID")(_reflect(x, 3))))
+    out = nn.Conv(self.channels, (7, 7), padding="VALID", name="out")  # no norm behind it, so it has a bias
+    x = tap(taps, "features", jnp.tanh(out(_reflect(x, 3))))
     return jnp.zeros((x.shape[0], 0), jnp.float32), x
 
 
@@ -72,7 +74,7 @@ def model(width: int = 64, blocks: int = 6, channels: int = 3) -> Model:
   Sites for taps: `block_i` (after the sum), `features`.
 
   Raises:
-    Invalid: for sizes that are not positive whole numbers, or other channels.
+    Invalid: for sizes that are not positive whole numbers, or other channels; from `apply` for a latent too small.
   """
   layers.check_positive(width=width, blocks=blocks)
   require(channels in (1, 3), "model.channels", channels, "choose 1 or 3")

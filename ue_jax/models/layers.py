@@ -88,7 +88,9 @@ def _draw(key: jax.Array, plan: tuple) -> list[jax.Array]:
   return leaves
 
 
-def wrap(module: nn.Module, *, convolutional: bool = False, std: Std = he, sites: Sequence[str] = ()) -> Model:
+def wrap(
+  module: nn.Module, *, convolutional: bool = False, std: Std = he, stateful: bool = False, sites: Sequence[str] = ()
+) -> Model:
   """Makes a Model of a flax module with `__call__(x, train, taps) -> (logits, features)`.
 
   Batch statistics become the model's `state`; `key` feeds dropout.
@@ -97,10 +99,11 @@ def wrap(module: nn.Module, *, convolutional: bool = False, std: Std = he, sites
     module: the flax module.
     convolutional: see `Model`.
     std: rule of initialisation, see `initialise`.
+    stateful: it has batch statistics.
     sites: the names that `taps` may use.
 
   Raises:
-    Invalid: from `apply`, for a tap at a site that the model does not have.
+    Invalid: from `apply`, for a tap at a site that the model does not have, or a missing state.
   """
   sites = tuple(sites)
 
@@ -110,6 +113,7 @@ def wrap(module: nn.Module, *, convolutional: bool = False, std: Std = he, sites
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
     for site in taps:
       require(site in sites, "taps", site, f"choose among {list(sites)}")
+    require(not stateful or bool(state), "state", state, "give the state that init or load returned")
     variables = {"params": params, **({"batch_stats": state} if state else {})}
     rngs = {} if key is None else {"dropout": key}
     if not (train and state):
