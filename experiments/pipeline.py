@@ -1,0 +1,229 @@
+"""Makes the stages of a plan, one after the other, each once: what is stored already is read, not made."""
+
+from __future__ import annotations
+
+import collections
+import importlib
+import inspect
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import store
+from experiments.plan import Plan, Stage, takes
+from ue_jax.core.build import build, find
+from ue_jax.core.errors import Invalid, require
+from ue_jax.core.nouns import Clustering, Data, Request, Score, Scores, Subject, check_data
+from ue_jax.core.procedure import Procedure
+from ue_jax.models.model import Model
+from ue_jax.train import checkpoint, loop
+from ue_jax.train.loop import Interrupted
+
+KEPT = 6  # nouns that stay in memory; older ones are read again when they are needed
+
+
+class Settings(NamedTuple):
+  """How stages are run; nothing of it changes a result, so nothing of it is in a hash.
+
+  Attributes:
+    mode: of `parallel.spread`: auto, one, jit, pmap, shard_map.
+    steps_per_call: steps taken inside one compiled call; 0 chooses.
+    seconds: of work that a killed run may lose.
+    progress: object with `stage(title, done, total)`, `step(t, steps, metrics)`.
+    stop: returns True when the run should end at the next step.
+  """
+
+  mode: str = "auto"
+  steps_per_call: int = 0
+  seconds: float = 5.0
+  progress: Any = None
+  stop: Callable[[], bool] = lambda: False
+
+
+class Results:
+  """Hash -> noun: read from the workdir, or made there. Holds the last few in memory."""
+
+  def __init__(self, plan: Plan, workdir: pathlib.Path, settings: Settings = Settings()):
+    self.plan, self.workdir, self.settings = plan, workdir, settings
+    self._kept: collections.OrderedDict[str, Any] = collections.OrderedDict()
+
+  def path(self, hash: str) -> pathlib.Path:
+    """The folder of the artefact."""
+    return store.folder(self.workdir, self.plan.stages[hash].kind, hash)
+
+  def __call__(self, hash: str) -> Any:
+    """The noun that the stage makes.
+
+    Raises:
+      Invalid: if what is stored is damaged.
+    """
+    if hash not in self._kept:
+      stage, path = self.plan.stages[hash], self.path(hash)
+      if not path.exists():
+        self._make(stage, path)
+      self._kept[hash] = store.load(path, self.model(stage) if stage.parts.get("model") or _pretrained(stage) else None)
+    self._kept.move_to_end(hash)
+    while len(self._kept) > KEPT:
+      self._kept.popitem(last=False)
+    return self._kept[hash]
+
+  def all(self) -> None:
+    """Makes every stage that is not stored yet."""
+    stages = list(self.plan.stages.values())
+    for i, stage in enumerate(stages):
+      if self.settings.stop():
+        raise Interrupted(0)
+      if self.settings.progress:
+        self.settings.progress.stage(stage.title, i, len(stages))
+      if not self.path(stage.hash).exists():
+        self(stage.hash)
+
+  def model(self, stage: Stage) -> Model:
+    """The network of a stage that makes a Subject."""
+    if _pretrained(stage):
+      return _model({k: v for k, v in stage.config.items() if k != "path"}, None, "")
+    return _model(stage.parts["model"], self(stage.needs["data"]), stage.parts.get("label", "label"))
+
+  def _make(self, stage: Stage, path: pathlib.Path) -> None:
+    start = time.monotonic()
+    needs = {role: self(hash) for role, hash in stage.needs.items()}
+    noun = MAKERS.get(stage.kind, _arrow)(self, stage, needs)
+    about = {"kind": stage.kind, "config": stage.config, "seed": stage.seed, "needs": stage.needs, "title": stage.title}
+    store.save(path, noun, {**about, "seconds": round(time.monotonic() - start, 3)})
+    shutil.rmtree(self._state(stage), ignore_errors=True)
+
+  def _state(self, stage: Stage) -> pathlib.Path:
+    return self.workdir / "state" / f"{stage.kind}-{stage.hash}"
+
+  def fit(self, stage: Stage, procedure: Procedure, problem: Any) -> Any:
+    """Runs a procedure, going on from where an earlier run of the same stage was ended."""
+    settings = self.settings
+    keeper = Timed(checkpoint.Keeper(self._state(stage)), settings.seconds)
+    try:
+      return loop.fit(
+        procedure, problem, seed=stage.seed, mode=settings.mode, steps_per_call=settings.steps_per_call, keeper=keeper,
+        save_every=1, progress=settings.progress and settings.progress.step, stop=settings.stop,
+      )
+    except Interrupted:
+      keeper.flush()
+      raise
+
+
+class Timed:
+  """A Keeper that writes only when enough seconds have passed since the last time, and what is left in `flush`."""
+
+  def __init__(self, keeper: Any, seconds: float):
+    self.keeper, self.seconds, self.last, self.offered = keeper, seconds, time.monotonic(), None
+    self.latest, self.extra = keeper.latest, keeper.extra
+
+  def save(self, *checkpoint: Any) -> None:
+    self.offered = checkpoint
+    if time.monotonic() - self.last >= self.seconds:
+      self.flush()
+
+  def flush(self) -> None:
+    if self.offered:
+      self.keeper.save(*self.offered)
+    self.offered, self.last = None, time.monotonic()
+
+
+def _pretrained(stage: Stage) -> bool:
+  return stage.kind == "pretrained"
+
+
+def _data(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
+  return check_data(build("data", **stage.config))
+
+
+def _load_pretrained(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Subject:
+  name, path = stage.config["name"], stage.config.get("path", "")
+  module = importlib.import_module(f"ue_jax.{name}")
+  require(hasattr(module, "load"), "surrogate.name", name, "choose a model that can load weights")
+  params, state = module.load(path) if path else module.load()
+  return Subject(results.model(stage), params, state)
+
+
+def _train(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Subject:
+  return results.fit(stage, build("train", **stage.config, model=results.model(stage)), needs["data"])
+
+
+def _arrow(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Any:
+  """A stage whose factory takes its config, and of what is at hand the arguments that its signature names."""
+  at_hand: dict[str, Callable[[], Any]] = {
+    "surrogate": lambda: needs.get("surrogate"),
+    "label": lambda: stage.parts.get("label"),
+    "model": lambda: results.model(stage),
+    "train": lambda: build("train", **stage.parts["train"], model=results.model(stage)),
+  }
+  there = {name for name in at_hand if name in needs or name in stage.parts}
+  offered = {name: at_hand[name]() for name in there if takes(stage.kind, stage.config, name)}
+  procedure = build(stage.kind, **stage.config, **offered)
+  if "subject" in needs:
+    problem = Request(**{role: noun for role, noun in needs.items() if role in Request._fields})
+    if isinstance(problem.data, Request):  # what a `select` stage made
+      problem = problem._replace(data=problem.data.data, schedule=problem.data.schedule)
+  else:
+    problem = needs["data"]
+  noun = results.fit(stage, procedure, problem)
+  return check_data(noun, stage.kind) if isinstance(noun, Data) else noun
+
+
+def _score_clustering(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Scores:
+  """ACC, NMI and ARI against every labelling of the Data, and what the method says of itself."""
+  from ue_jax.cluster import scores
+
+  found: Clustering = needs["clustering"]
+  data, n = needs["data"], len(needs["clustering"].labels)
+  labels = np.asarray(found.labels)
+  out = {
+    "clusters": Score(float(len(np.unique(labels))), n, "near", float(len(np.unique(labels))), 1.0, float(n)),
+    "cost": Score(float(found.cost), n, "low", 0.0, 0.0, float("inf")),
+    "steps": Score(float(found.steps), n, "low", 0.0, 0.0, float("inf")),
+  }
+  for name in data.info.get("labels", {}):
+    truth = np.asarray(data.arrays[name])
+    if len(truth) == n:
+      for score, fn in (("acc", scores.accuracy), ("nmi", scores.nmi), ("ari", scores.ari)):
+        out[f"{name}/{score}"] = Score(float(fn(truth, labels)), n, "high", 1.0, -1.0 if score == "ari" else 0.0, 1.0)
+  return out
+
+
+MAKERS = {"data": _data, "pretrained": _load_pretrained, "train": _train, "score": _score_clustering}
+
+
+def _model(config: Mapping[str, Any], data: Data | Request | None, label: str) -> Model:
+  """Builds a model; the sizes of its input and output alphabet come from the Data unless the config names them."""
+  sizes = {}
+  info = {} if data is None else (data.data if isinstance(data, Request) else data).info
+  if takes("model", config, "classes") and data is not None:
+    names = info.get("labels", {})
+    if label not in names:
+      raise Invalid("train.label", label, f"choose one of {sorted(names)}, the labellings of this data")
+    sizes["classes"] = len(names[label])
+  if takes("model", config, "vocabulary") and "vocabulary" in info:
+    words = info["vocabulary"]
+    sizes["vocabulary"] = words if isinstance(words, int) else len(words)
+  return build("model", **config, **sizes)
+
+
+def early(plan: Plan) -> None:
+  """Builds every factory that needs nothing but its config, so that a wrong value is named before hours of work.
+
+  Raises:
+    Invalid: naming field, value and fix.
+  """
+  for stage in plan.stages.values():
+    missing = [name for name in ("model", "train", "surrogate") if _requires(stage, name)]
+    if stage.kind not in ("data", "pretrained", "score") and not missing:
+      build(stage.kind, **stage.config)
+
+
+def _requires(stage: Stage, argument: str) -> bool:
+  if stage.kind in ("data", "pretrained", "score") or argument in stage.config:
+    return False
+  found = inspect.signature(find(stage.kind, stage.config["name"])).parameters.get(argument)
+  return found is not None and found.default is found.empty

@@ -1,0 +1,299 @@
+"""From a config to the list of its stages, without running anything.
+
+A stage is known by a hash of its own config and of all stages before it: what did not change is not made again, and ten
+methods share one original model. Config fields read here (absent ones are skipped):
+
+  data                          a stage: `dict(name="data.embedded", source="digits")`
+  surrogate                     `dict(model=..., train=..., data=...)`, or `dict(name="models.x", path=FILE)`
+  protect, controls, defend     a stage, or a dict of named stages
+  labellings                    the tasks of the unauthorised trainers: names of label arrays
+  model, train                  the network and how it is trained
+  reference                     True, or the stage that makes the control (`forget.retrain`)
+  select, method, attack        what is done to the trained model
+  cluster                       a stage, or a dict of named ones
+  measure                       a stage, or a dict of named ones
+  seed, seeds                   of what comes before training, and of the trainings
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import ue_jax
+from experiments import store
+from ue_jax.core.build import find
+from ue_jax.core.errors import Invalid, require
+
+KNOWN = (
+  "title", "seed", "seeds", "data", "surrogate", "protect", "controls", "defend", "labellings", "model", "train",
+  "reference", "select", "method", "attack", "cluster", "measure", "sweep",
+)
+NAMES = {"pretrained": "model", "score": "cluster"}  # stage kinds which are not factories -> the factory they lean on
+
+
+class Stage(NamedTuple):
+  """One thing to make.
+
+  Attributes:
+    kind: which factory (`train`); see ARCHITECTURE.md for the arrows.
+    config: `name` and the keyword arguments of the factory.
+    needs: role -> hash of the stage that makes it (`data`, `subject`, `reference`, `original`, `clean`, `surrogate`).
+    parts: configs and values that are handed to the factory if it asks for them (`model`, `train`, `label`).
+    seed: of the run.
+    hash: of all of the above, and of the stages it needs.
+    title: for the reader of the progress.
+  """
+
+  kind: str
+  config: Mapping[str, Any]
+  needs: Mapping[str, str]
+  parts: Mapping[str, Any]
+  seed: int
+  hash: str
+  title: str
+
+
+class Cell(NamedTuple):
+  """One place of the result table: what was measured, under which row and column group.
+
+  Attributes:
+    row: protected by what, or changed by what.
+    group: the labelling, `` if there is only one.
+    seed: of the training.
+    made: hash of the Subject or Clustering.
+    data: hash of the Data it came from.
+    scores: measure -> hash of its Scores.
+  """
+
+  row: str
+  group: str
+  seed: int
+  made: str
+  data: str
+  scores: Mapping[str, str]
+
+
+class Plan(NamedTuple):
+  """What an experiment consists of.
+
+  Attributes:
+    kind: `protect`, `forget`, `cluster`, `train` or `data`.
+    stages: hash -> Stage, every stage after those it needs.
+    cells: of the result table.
+    variants: row -> hash of the Data of that row (protect).
+    clean: hash of the untouched Data.
+  """
+
+  kind: str
+  stages: Mapping[str, Stage]
+  cells: tuple[Cell, ...]
+  variants: Mapping[str, str]
+  clean: str
+
+
+def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] = lambda stage: "") -> Plan:
+  """The stages of an experiment, in the order in which they can be made.
+
+  Args:
+    config: nested dicts (`ConfigDict.to_dict()`).
+    source: stage config -> what the files it reads look like now, so that changed files are read again.
+
+  Raises:
+    Invalid: for a missing stage, an unknown name or an unknown argument of a factory.
+  """
+  config = clear(config)
+  require("data" in config, "config.data", "(missing)", "say which data, as dict(name='data.embedded')")
+  stages: dict[str, Stage] = {}
+
+  def add(kind, stage, needs={}, parts={}, seed=0, title=""):
+    check(kind, stage, f"config.{kind}")
+    seen = source(stage) if kind in ("data", "pretrained") else ""
+    parts = {name: part for name, part in parts.items() if part is not None}
+    hash = store.digest([ue_jax.__version__, kind, stage, needs, parts, seed, seen])
+    stages.setdefault(hash, Stage(kind, stage, needs, parts, seed, hash, f"{kind} {title}".strip()))
+    return hash
+
+  data = add("data", config["data"], title=short(config["data"]))
+  kind = next((k for k in ("cluster", "method", "protect", "train") if k in config), "data")
+  build = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train}.get(kind)
+  cells, variants = build(config, data, add) if build else ((), {})
+  return Plan({"method": "forget"}.get(kind, kind), stages, tuple(cells), variants, data)
+
+
+def clear(value: Any) -> Any:
+  """Nested plain dicts without unset placeholders (None) and without empty stages."""
+  if not isinstance(value, Mapping):
+    return value
+  inner = {key: clear(item) for key, item in value.items()}
+  return {key: item for key, item in inner.items() if item is not None and item != {}}
+
+
+def many(config: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
+  """The stages under `kind`, by name: a single stage goes by the last word of its module."""
+  found = config.get(kind, {})
+  require(isinstance(found, Mapping), f"config.{kind}", found, "give dict(name='...'), or a dict of named ones")
+  return {short(found): found} if isinstance(found.get("name"), str) else dict(found)
+
+
+def short(stage: Mapping[str, Any]) -> str:
+  """The last word of a stage's module: `npo` of `forget.npo`."""
+  return str(stage.get("name", "")).rpartition(".")[2]
+
+
+def takes(kind: str, stage: Mapping[str, Any], argument: str) -> bool:
+  """Whether the stage's factory has a keyword argument of this name that the config leaves open."""
+  return argument not in stage and argument in inspect.signature(find(kind, stage["name"])).parameters
+
+
+def check(kind: str, stage: Mapping[str, Any], field: str) -> None:
+  """Raises Invalid for a stage without a name, with an unknown one, or with an argument the factory does not take."""
+  named = isinstance(stage, Mapping) and isinstance(stage.get("name"), str)
+  require(named, field, stage, "give dict(name='room.module', ...)")
+  if kind == "score":
+    return
+  parameters = inspect.signature(find(NAMES.get(kind, kind), stage["name"])).parameters
+  if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    for key in stage:
+      free = key == "name" or key in parameters or (kind == "pretrained" and key == "path")
+      require(free, f"{field}.{key}", stage[key], f"{stage['name']} takes {[p for p in parameters]}")
+
+
+def seeds(config: Mapping[str, Any]) -> tuple[int, ...]:
+  """The seeds of the trainings."""
+  found = config.get("seeds", config.get("seed", 0))
+  found = tuple(found) if isinstance(found, (tuple, list)) else (found,)
+  whole = len(found) > 0 and all(isinstance(s, int) for s in found)
+  require(whole, "config.seeds", found, "give whole numbers, as (0, 1, 2)")
+  return found
+
+
+def _training(config, data, add, label, seed, title, role="config"):
+  """Adds the training of `config.model` by `config.train` on the Data `data`."""
+  for part in ("model", "train"):
+    require(part in config, f"{role}.{part}", "(missing)", f"say which {part}, as dict(name='...')")
+  check("model", config["model"], f"{role}.model")
+  stage = config["train"]
+  if label and takes("train", stage, "label"):
+    stage = {**stage, "label": label}
+  parts = {"model": config["model"], "label": stage.get("label")}
+  return add("train", stage, {"data": data}, parts, seed, title)
+
+
+def _surrogate(config, data, add):
+  found = config.get("surrogate")
+  if not found:
+    return None
+  if "name" in found:
+    return add("pretrained", found, title=short(found))
+  if "data" in found:
+    data = add("data", found["data"], title=short(found["data"]))
+  return _training(found, data, add, "", config.get("seed", 0), "surrogate", "config.surrogate")
+
+
+def _variants(config, data, add):
+  """Row -> hash of its Data: the controls first, then the method, each after each defence."""
+  seed, made = config.get("seed", 0), {}
+  stages = {**config.get("controls", {}), **many(config, "protect")}
+  if "clean" not in stages:
+    made["clean"] = data
+  surrogate = None
+  for row, stage in stages.items():
+    check("protect", stage, f"config.controls.{row}" if row in config.get("controls", {}) else "config.protect")
+    needs = {"data": data}
+    if takes("protect", stage, "surrogate"):
+      surrogate = surrogate or _surrogate(config, data, add)
+      needs |= {"surrogate": surrogate} if surrogate else {}
+    made[row] = add("protect", stage, needs, seed=seed, title=row)
+  defences = many(config, "defend")
+  if not defences:
+    return made
+  defended = {}
+  for row, protected in made.items():
+    for name, stage in defences.items():
+      title = f"{row} + {name}"
+      if stage.get("name"):
+        defended[title] = add("defend", stage, {"data": protected}, seed=seed, title=title)
+      else:  # a defence without a name is none
+        defended[row] = protected
+  return defended
+
+
+def _protect(config, data, add):
+  variants, cells = _variants(config, data, add), []
+  if "train" not in config:
+    return cells, variants
+  measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}
+  labellings = config.get("labellings", ("label",))
+  for row, protected in variants.items():
+    for label in labellings:
+      for seed in seeds(config):
+        title = f"{row} / {label}"
+        subject = _training(config, protected, add, label, seed, title)
+        needs = {"subject": subject, "data": protected, "clean": data}
+        scores = _scores(add, measures, needs, label, seed, title)
+        cells.append(Cell(row, label, seed, subject, protected, scores))
+  return cells, variants
+
+
+def _train(config, data, add):
+  cells = []
+  for seed in seeds(config):
+    subject = _training(config, data, add, "", seed, "original")
+    cells += _measured(config, add, {"original": (subject, data)}, {}, seed)
+  return cells, {}
+
+
+def _forget(config, data, add):
+  cells = []
+  for seed in seeds(config):
+    original = _training(config, data, add, "", seed, "original")
+    rows = {"original": (original, data)}
+    parts = {"model": config["model"], "train": config["train"], "label": config["train"].get("label")}
+    asked = data
+    if "select" in config:
+      for name, stage in many(config, "select").items():
+        asked = add("select", stage, {"subject": original, "data": asked}, parts, seed, name)
+    needs, common = {"subject": original, "data": asked, "original": original}, {"original": original}
+    if config.get("reference"):
+      stage = config["reference"] if isinstance(config["reference"], Mapping) else {"name": "forget.retrain"}
+      rows["reference"] = (add("method", stage, needs, parts, seed, "reference"), asked)
+      common = {**common, "reference": rows["reference"][0]}
+    for name, stage in many(config, "method").items():
+      rows[name] = (add("method", stage, needs, parts, seed, name), asked)
+    for name, stage in many(config, "attack").items():
+      for row in [r for r in rows if r != "original" and " + " not in r]:
+        attacked = {**needs, "subject": rows[row][0]}
+        rows[f"{row} + {name}"] = (add("attack", stage, attacked, parts, seed, f"{row} + {name}"), asked)
+    cells += _measured(config, add, rows, common, seed)
+  return cells, {}
+
+
+def _measured(config, add, rows, common, seed):
+  label = config["train"].get("label")
+  measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}
+  for row, (subject, data) in rows.items():
+    needs = {"subject": subject, "data": data, **common}
+    yield Cell(row, "", seed, subject, data, _scores(add, measures, needs, label, seed, row))
+
+
+def _scores(add, measures, needs, label, seed, title):
+  return {name: add("measure", m, needs, {"label": label}, seed, f"{title} / {name}") for name, m in measures.items()}
+
+
+def _cluster(config, data, add):
+  cells = []
+  for seed in seeds(config):
+    for name, stage in many(config, "cluster").items():
+      made = add("cluster", stage, {"data": data}, seed=seed, title=name)
+      score = add("score", {"name": "cluster.scores"}, {"clustering": made, "data": data}, title=name)
+      cells.append(Cell(name, "", seed, made, data, {"clustering": score}))
+  return cells, {}
+
+
+def unknown_fields(config: Mapping[str, Any]) -> None:
+  """Raises Invalid for a field at the top of a config that no part of an experiment reads."""
+  for key in config:
+    if key not in KNOWN:
+      raise Invalid(f"config.{key}", config[key], f"remove it; an experiment reads {', '.join(KNOWN)}")

@@ -1,0 +1,62 @@
+"""Runs one experiment: what the config describes, each stage once, then a table and one HTML page.
+
+  python -m experiments.run --config FILE[:size] [--workdir DIR] [--config.FIELD=VALUE ...]
+
+  --config FILE[:size]       a file of configs/, with its size: tiny, small or full
+  --config.FIELD=VALUE       changes a field of the config, for example --config.protect.eps=0.1
+  --workdir DIR              where everything is written (runs/NAME-SIZE)
+  --mode MODE                how a step is spread over devices: auto, one, jit, pmap, shard_map
+  --steps_per_call N         steps inside one compiled call; 0 chooses
+  --save_seconds S           how much work a killed run may lose (5)
+
+Killed, stopped or failed: the same command goes on from where it was. The workdir then holds
+  summary.html               the page: pictures, tables, curves, config, versions
+  result.json scores.jsonl   the figures, with config, versions, commit, seeds, time and hardware
+  config.json env.json       what was run, and on what
+  artefacts/                 what every stage made; delete a folder to have it made again
+  protected/                 with data.folder: the protected pictures at full resolution
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import command
+
+
+def main(argv: Sequence[str]) -> Any:
+  """Runs the experiment of a command line and returns its `report.results.Result`."""
+  options = command.read(argv)
+  from experiments import plan
+
+  plan.unknown_fields(options.config)
+  with command.locked(options.workdir), command.Signals() as asked:
+    return run(options, asked)
+
+
+def run(options: command.Options, asked: command.Signals) -> Any:
+  """Makes every stage, then the summary, inside a locked workdir."""
+  from experiments import folder, pipeline, plan, summary
+
+  start = time.monotonic()
+  todo = plan.plan(options.config, folder.source)
+  pipeline.early(todo)
+  flags = options.flags
+  with command.progress() as progress:
+    settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
+    results = pipeline.Results(todo, options.workdir, settings)
+    try:
+      results.all()
+      painted = folder.paint(options.config, todo, results) if folder.wanted(options.config) else None
+    except pipeline.Interrupted:
+      raise asked.stopped() from None
+  done = summary.write(options, todo, results, painted, time.monotonic() - start)
+  print(done.text)
+  return done.result
+
+
+if __name__ == "__main__":
+  sys.exit(command.guarded(main, sys.argv[1:], __doc__))

@@ -1,0 +1,237 @@
+"""What a run leaves for its reader: tables, one HTML page, and the same figures as JSON."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import ue_jax
+from experiments import store
+from experiments.command import Options
+from experiments.plan import Plan
+from ue_jax.core.nouns import Data
+from ue_jax.core.pictures import to_float
+from ue_jax.report import figures, page, tables
+from ue_jax.report import results as results_file
+
+BUDGET = "Distance from the clean pictures"
+SHOWN = 8  # pictures in a grid
+
+
+class Table(NamedTuple):
+  """Title, headings and rows, as `report.tables` takes them."""
+
+  title: str
+  columns: Sequence[str]
+  rows: Sequence[Sequence[Any]]
+
+
+class Summary(NamedTuple):
+  """The text for the terminal, and what result.json holds."""
+
+  text: str
+  result: results_file.Result
+
+
+def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: float) -> Summary:
+  """Gathers the scores, writes every file of the summary into the workdir and returns what to print."""
+  scores = gather(plan, results)
+  shown = accuracy_tables(plan, scores, results) if plan.kind == "protect" else score_tables(scores)
+  shown += [budgets(plan, results)] if plan.variants else []
+  shown += [painted.table()] if painted else []
+  env = environment()
+  seconds = max(seconds, sum(store.manifest(results.path(hash))["seconds"] for hash in plan.stages))
+  result = record(options, plan, shown, scores, env, seconds)
+  workdir = options.workdir
+  store.write_text(workdir / "config.json", store.dumps(options.config, indent=1) + "\n")
+  store.write_text(workdir / "env.json", store.dumps(env, indent=1) + "\n")
+  store.write_text(workdir / "scores.jsonl", "".join(store.dumps(row) + "\n" for row in scores))
+  _page(workdir / "summary.html", options, plan, results, shown, env, painted, seconds)
+  results_file.write(workdir, result)
+  text = [tables.text(t.columns, t.rows, title=f"\n{t.title}") for t in shown if t.rows]
+  return Summary("\n".join([*text, f"\npage: {workdir / 'summary.html'}"]), result)
+
+
+def gather(plan: Plan, results: Any) -> list[dict[str, Any]]:
+  """Every Score of every cell as a flat row."""
+  rows = []
+  for cell in plan.cells:
+    for measure, hash in cell.scores.items():
+      for name, score in results(hash).items():
+        place = {"row": cell.row, "group": cell.group, "seed": cell.seed, "measure": measure, "name": name}
+        rows.append({**place, **score._asdict()})
+  return rows
+
+
+def mean(values: Sequence[float]) -> Any:
+  """The value, or (mean, standard deviation) of several; None of none."""
+  values = [float(v) for v in values]
+  if len(values) < 2:
+    return values[0] if values else None
+  return (float(np.mean(values)), float(np.std(values, ddof=1)))
+
+
+def score_tables(scores: Sequence[Mapping[str, Any]]) -> list[Table]:
+  """One table a measure: a line a score, a column a row of the experiment, then which way is better, and the target."""
+  out = []
+  for measure in dict.fromkeys(s["measure"] for s in scores):
+    mine = [s for s in scores if s["measure"] == measure]
+    rows = list(dict.fromkeys(s["row"] for s in mine))
+    lines = []
+    for name in dict.fromkeys(s["name"] for s in mine):
+      same = [s for s in mine if s["name"] == name]
+      values = [mean([s["value"] for s in same if s["row"] == row]) for row in rows]
+      last = same[-1]
+      lines.append([name, *values, tables.DIRECTION.get(last["better"], last["better"]), last["target"]])
+    out.append(Table(measure, ["score", *rows, "best", "target"], lines))
+  return out
+
+
+def accuracy_tables(plan: Plan, scores: Sequence[Mapping[str, Any]], results: Any) -> list[Table]:
+  """What trainers learn: clean test accuracy under every labelling, then the details of each labelling."""
+  groups = list(dict.fromkeys(cell.group for cell in plan.cells))
+  if not groups:
+    return []
+  value = lambda row, group, name: [
+    s["value"] for s in scores if (s["row"], s["group"], s["name"]) == (row, group, name)
+  ]
+  first = next(iter(plan.variants))
+  clean = "clean" if "clean" in plan.variants else first
+  overview, details = [], []
+  for row in plan.variants:
+    line = [row]
+    for group in groups:
+      last, base = value(row, group, "test/accuracy"), value(clean, group, "test/accuracy")
+      line += [mean(last), float(np.mean(base) - np.mean(last)) if last and base else None]
+    overview.append(line)
+  columns = ["trained on", *(c for group in groups for c in (group, "drop"))]
+  out = [Table("Accuracy on clean test pictures after the last step, and its drop against clean", columns, overview)]
+  for group in groups:
+    details = [[
+      row, mean(value(row, group, "test/accuracy")), mean(best(plan, results, row, group)),
+      mean(value(row, group, "train/accuracy")), mean(value(row, group, "test_protected/accuracy")),
+    ] for row in plan.variants]
+    columns = ["trained on", "test, last", "test, best", "train", "test, protected"]
+    out.append(Table(f"Accuracy under the labelling '{group}'", columns, details))
+  return out
+
+
+def best(plan: Plan, results: Any, row: str, group: str) -> list[float]:
+  """The best test accuracy along training, of every seed that kept such a curve."""
+  cells = [cell for cell in plan.cells if (cell.row, cell.group) == (row, group)]
+  curves = [history(results, cell.made).get("test/accuracy") for cell in cells]
+  return [float(np.nanmax(curve)) for curve in curves if curve is not None and np.isfinite(curve).any()]
+
+
+def history(results: Any, hash: str) -> Mapping[str, np.ndarray]:
+  """The curves of a Subject, without reading its parameters."""
+  return store.read_history(results.path(hash))
+
+
+def budgets(plan: Plan, results: Any) -> Table:
+  """How far every variant is from the clean pictures it came from, over the rows of `train`, measured on the bytes."""
+  clean = results(plan.clean)
+  rows = [[name, *distance(clean, results(hash))] for name, hash in plan.variants.items()]
+  columns = ["variant", "largest, levels of 255", "mean L2", "PSNR, dB", "changed"]
+  return Table(BUDGET, columns, rows)
+
+
+def distance(clean: Data, other: Data) -> list[Any]:
+  """Largest change in levels, mean Euclidean norm in [0, 1] units, PSNR in dB, share of changed pictures."""
+  rows = np.asarray(clean.sets["train"])
+  largest, squares, changed, pixels = 0, [], 0, 1
+  for part in np.array_split(rows, max(1, len(rows) // 1024)):
+    a, b = clean.arrays["image"][part], other.arrays["image"][part]
+    largest = max(largest, int(np.abs(a.astype(np.int16) - b.astype(np.int16)).max()))
+    noise = (to_float(b) - to_float(a)).reshape(len(part), -1)
+    squares.append((noise**2).sum(1))
+    changed, pixels = changed + int((noise != 0).any(1).sum()), noise.shape[1]
+  squares = np.concatenate(squares)
+  power = float(squares.mean() / pixels)
+  return [largest, float(np.sqrt(squares).mean()), float(-10 * np.log10(power)) if power else None, changed / len(rows)]
+
+
+def environment() -> dict[str, Any]:
+  """Versions, commit and hardware."""
+  versions = {**results_file.versions(), "ue_jax": ue_jax.__version__}
+  root = pathlib.Path(__file__).resolve().parent.parent
+  return {"versions": versions, "commit": results_file.commit(root), "hardware": results_file.hardware()}
+
+
+def record(options: Options, plan: Plan, shown: Sequence[Table], scores, env, seconds: float) -> results_file.Result:
+  """The run as a recorded result: figures are `row/labelling/score`, means (and spreads) over the seeds."""
+  figures = {}
+  for s in scores:
+    name = "/".join(part for part in (s["row"], s["group"], s["name"]) if part)
+    figures.setdefault(name, []).append(s["value"])
+  figures = {name: mean(values) for name, values in figures.items() if np.isfinite(values).all()}
+  for table in shown:
+    if table.title == BUDGET:
+      figures |= {f"{row[0]}/levels": row[1] for row in table.rows}
+  return results_file.Result(
+    name="result", paper=pathlib.Path(options.file.partition(":")[0]).stem, command=options.line(),
+    figures=store.plain(figures) or {"stages": len(plan.stages)}, config=store.plain(options.config),
+    commit=env["commit"], versions=env["versions"], hardware=env["hardware"],
+    seeds=tuple(sorted({cell.seed for cell in plan.cells})) or (int(options.config.get("seed", 0)),),
+    wall_s=max(seconds, 0.1), date=results_file.today(), note=str(options.config.get("title", "")),
+  )
+
+
+def _page(path, options, plan, results, shown, env, painted, seconds) -> None:
+  title = str(options.config.get("title", options.file))
+  sections = [page.heading("Result")]
+  sections += [page.table(t.columns, t.rows, title=t.title) for t in shown if t.rows]
+  sections += _bars(shown) if plan.kind == "protect" else []
+  sections += _grids(plan, results)
+  sections += _curves(plan, results)
+  sections += [page.heading("How it was made"), page.pairs(options.config, "Config")]
+  sections += [page.pairs({**env["versions"], "commit": env["commit"]}, "Versions")]
+  page.write(path, title, sections, f"{options.line()}: {seconds:.0f} s on {env['hardware']}, {results_file.today()}")
+
+
+def _bars(shown: Sequence[Table]) -> list[page.Section]:
+  """The overview as bars: one group a labelling."""
+  overview = shown[0]
+  if len(overview.columns) < 3 or "trained on" not in overview.columns:
+    return []
+  groups = {g: {row[0]: row[1 + 2 * i] for row in overview.rows if row[1 + 2 * i] is not None}
+            for i, g in enumerate(overview.columns[1::2])}
+  alt = "bars of the accuracies in the table above"
+  return [page.figure(figures.bars(groups), "Accuracy on clean test pictures", alt)]
+
+
+def _grids(plan: Plan, results: Any) -> list[page.Section]:
+  """Clean, noise and protected pictures of every variant that changed something."""
+  out = []
+  if plan.variants:
+    clean = results(plan.clean)
+    rows = np.asarray(clean.sets["train"])[:SHOWN]
+    before = clean.arrays["image"][rows]
+    for name, hash in plan.variants.items():
+      after = results(hash).arrays["image"][rows]
+      if (before != after).any():
+        grid = figures.protection(before, after, limit=SHOWN)
+        out.append(page.figure(grid, name, f"pictures before and after {name}"))
+  return [page.heading("Pictures"), *out] if out else []
+
+
+def _curves(plan: Plan, results: Any) -> list[page.Section]:
+  """The curves that the measured subjects kept: one figure a labelling and curve, one line a row."""
+  lines: dict[tuple[str, str], dict[str, Any]] = {}
+  for cell in plan.cells:
+    if cell.seed != plan.cells[0].seed or results.path(cell.made).name.startswith("cluster"):
+      continue
+    found = history(results, cell.made)
+    for name, curve in found.items():
+      seen = np.isfinite(curve)
+      if (name == "loss" or name.endswith("/accuracy")) and seen.any():
+        lines.setdefault((name, cell.group), {})[cell.row] = (found["step"][seen], curve[seen])
+  out = [
+    page.figure(figures.curves(many, ylabel=name, title=group), f"{name} {group}".strip(), f"{name} along training")
+    for (name, group), many in lines.items()
+  ]
+  return [page.heading("Along training"), page.figures(*out)] if out else []
+
