@@ -1,0 +1,128 @@
+"""Training of token models on next-token prediction."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.procedure import Procedure
+from ue_jax.core.tally import add, means, tally
+from ue_jax.core.terms import Objective, mean_term
+from ue_jax.models.model import Model
+from ue_jax.train import batches, losses, optim
+from ue_jax.train.descend import Descent, descend
+
+
+def train(
+  model: Model,
+  *,
+  train_sets: Sequence[str] = ("train",),
+  scales: Sequence[Any] = (),
+  steps: int = 1000,
+  batch_size: int = 64,
+  rate: Any = 1e-3,
+  optimizer: str = "adamw",
+  schedule: str = "cosine",
+  warmup: int = 0,
+  final: Any = 0.0,
+  weight_decay: Any = 0.0,
+  b2: Any = 0.999,
+  clip: Any = 1.0,
+  trainable: str = ".*",
+  probe_sets: Sequence[str] = (),
+  every: int = 0,
+  start: Subject | None = None,
+) -> Procedure:
+  """Data (or Request) -> Subject: minimises the mean negative log-likelihood over target tokens, in nats.
+
+  Args:
+    model: maps ids int32 `[b, t]` to logits `[b, t, vocabulary]`.
+    train_sets: sets to train on; with more than one (replay of earlier data) each is a term of its own, named after
+      it, with its own batches of `batch_size`.
+    scales: the terms' coefficients, one a set; empty means 1 for each.
+    steps, batch_size, rate, optimizer, schedule, warmup, final, weight_decay, b2, clip, trainable: see `optim.make`.
+    probe_sets: sets whose `<set>_nll` (nats a token) and `<set>_accuracy` are looked at every `every` steps.
+    start: a Subject to go on from, instead of a fresh initialisation.
+
+  Raises:
+    Invalid: for arguments out of range; at `init` for a set that does not exist.
+  """
+  require(len(train_sets) > 0, "train.train_sets", train_sets, "name at least one set")
+  require(len(scales) in (0, len(train_sets)), "train.scales", scales, f"give one number for each of {train_sets}")
+  require(isinstance(steps, int) and steps >= 0, "train.steps", steps, "give a whole number >= 0")
+  require(isinstance(batch_size, int) and batch_size >= 1, "train.batch_size", batch_size, "give a whole number >= 1")
+  tx = optim.make(
+    optimizer, rate, max(steps, 1), schedule=schedule, warmup=warmup, final=final, weight_decay=weight_decay, b2=b2,
+    clip=clip, train=trainable,
+  )  # fmt: skip
+
+  def begin(key, problem):
+    data = batches.data_of(problem)
+    for name in train_sets:
+      batches.rows_of(data, name)
+    batches.array_of(data, "mask")
+    if start is not None:
+      return start.params, start.state, {}
+    return *model.init(key, batches.array_of(data, "ids")[:1]), {}
+
+  def finish(params, state, problem):
+    del problem
+    return Subject(model, params, state)
+
+  def probe(state: Descent, problem):
+    return token_scores(model, state.params, state.state, batches.data_of(problem), probe_sets)
+
+  return descend(
+    objective(model, train_sets, scales), tx, start=begin, finish=finish,
+    batch=batches.several(**{name: batches.epochs(name, batch_size, ("ids", "mask")) for name in train_sets}),
+    steps=steps, probe=probe if probe_sets else None, every=every, convolutional=model.convolutional,
+  )  # fmt: skip
+
+
+def objective(model: Model, sets: Sequence[str] = ("train",), scales: Sequence[Any] = ()) -> Objective:
+  """The mean negative log-likelihood of the target tokens of each set, as an Objective over nested batches."""
+  scales = scales or (1.0,) * len(sets)
+
+  def terms(params, state, frozen, batch, key):
+    del frozen
+    found = {}
+    for i, (name, scale) in enumerate(zip(sets, scales)):
+      part = batch[name]
+      out = model.apply(params, part["ids"], state=state, train=True, key=jax.random.fold_in(key, i))
+      state = out.state
+      found[name] = mean_term(-losses.token_log_probs(out.logits, part["ids"]), part["mask"], scale)
+    return found, state
+
+  return terms
+
+
+def token_scores(
+  model: Model, params: Any, state: Any, data: Data, sets: Sequence[str], batch_size: int = 256
+) -> dict[str, np.float32]:
+  """`<set>_nll` (nats a target token, >= 0) and `<set>_accuracy` (in [0, 1]) for those of `sets` that exist."""
+  out = {}
+  for name in sets:
+    if name in data.sets:
+      rows = np.asarray(data.sets[name])
+      parts = []
+      for first in range(0, len(rows), batch_size):
+        some = rows[first : first + batch_size]
+        full = np.resize(some, min(batch_size, len(rows)))
+        mask = data.arrays["mask"][full] * (np.arange(len(full)) < len(some))[:, None].astype(np.float32)
+        parts.append(_score(model, params, state, data.arrays["ids"][full], mask))
+      out.update({f"{name}_{key}": np.float32(value) for key, value in means(add(parts)).items()})
+  return out
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _score(model: Model, params: Any, state: Any, ids: jax.Array, mask: jax.Array) -> dict:
+  logits = model.apply(params, ids, state=state, train=False).logits
+  hits = jnp.pad(losses.correct(logits[:, :-1], ids[:, 1:]), ((0, 0), (1, 0)))
+  return {"nll": tally(-losses.token_log_probs(logits, ids), mask), "accuracy": tally(hits, mask)}
