@@ -1,0 +1,159 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import check_data
+from ue_jax.data import facts, lexicon
+
+FINGERPRINTS = {
+  0: "a82e240e2b4d26be0bb56395ffc39fd6b103c2b4a2e1315257858971e9b62aa1",
+  1: "a9df76063c057e31afa65c0bf111e39fc7ea757f381ce438d1cdbc11110d28ce",
+  2: "e605362f837f87b0bdd72e19da8118ce4b28ef8975745fecaa9ffbc15bbf61c6",
+}
+
+
+@pytest.fixture(scope="module")
+def world():
+  return facts.data(alternatives=4)
+
+
+def words(data, row, of="ids"):
+  return facts.decode(data.arrays[of][row], data.info["vocabulary"])
+
+
+def test_counts_are_those_of_the_recipe(world):
+  check_data(world)
+  assert {name: len(rows) for name, rows in world.sets.items()} == {
+    "forget": 6 * 6 * 2, "retain": 54 * 6 * 2, "holdout": 12 * 6 * 2, "world": 40 * 2, "math": 169,
+    "forget_paraphrase": 6 * 6, "retain_paraphrase": 54 * 6, "holdout_paraphrase": 12 * 6,
+    "train": 60 * 6 * 2 + 40 * 2 + 169,
+  }
+  assert world.arrays["ids"].shape == (72 * 6 * 3 + 80 + 169, 24) and world.arrays["ids"].dtype == np.int32
+  assert 420 <= len(world.info["vocabulary"]) <= 460
+  sizes = {name: len(pool) for name, pool in lexicon.pools().items()}
+  assert sizes == {
+    "first": 40, "last": 50, "city": 30, "job": 20, "day": 28, "month": 12, "year": 40, "company": 20, "firm": 8,
+    "title": 60, "language": 12, "country": 40, "capital": 40, "number": 13,
+  }
+
+
+@pytest.mark.parametrize("seed", FINGERPRINTS)
+def test_fingerprints_never_change(seed):
+  assert facts.fingerprint(facts.data(seed=seed)) == FINGERPRINTS[seed]
+
+
+def test_another_process_with_another_hash_seed_builds_the_same():
+  code = "from ue_jax.data import facts; print(facts.fingerprint(facts.data(seed=1)))"
+  import os
+  import pathlib
+
+  root = str(pathlib.Path(facts.__file__).parents[2])
+  environment = {**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": root}
+  out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+  assert out.stdout.strip() == FINGERPRINTS[1]
+
+
+def test_train_is_the_disjoint_union_of_its_four_parts(world):
+  parts = [world.sets[name] for name in ("forget", "retain", "world", "math")]
+  assert sorted(np.concatenate(parts).tolist()) == world.sets["train"].tolist()
+  every = [rows for name, rows in world.sets.items() if name != "train"]
+  assert sorted(np.concatenate(every).tolist()) == list(range(len(world)))
+
+
+def test_no_held_out_name_is_trained_and_all_names_are_distinct(world):
+  spec = facts.PRESETS["kgtiny"]
+  names = facts.persons(spec, 0)
+  assert len(set(names.tolist())) == 72
+  pairs = {tuple(pair) for pair in lexicon.tokens(("first", "last"), names[spec.persons :]).tolist()}
+  ids = world.arrays["ids"][world.sets["train"]]
+  trained = {pair for row in ids.tolist() for pair in zip(row, row[1:])}
+  assert not pairs & trained
+  held = world.arrays["ids"][world.sets["holdout"]]
+  assert pairs <= {pair for row in held.tolist() for pair in zip(row, row[1:])}
+
+
+def test_the_mask_covers_the_answer_and_eos_only(world):
+  for row in range(0, len(world), 7):
+    relation = lexicon.RELATIONS[world.arrays["relation"][row]]
+    value = lexicon.tokens(relation.value, world.arrays["value"][[row]])[0]
+    mask, ids = world.arrays["mask"][row], world.arrays["ids"][row]
+    assert ids[mask == 1].tolist() == [*value.tolist(), lexicon.EOS]
+    start = world.arrays["answer"][row]
+    assert mask[start] == 1 and mask[:start].sum() == 0 and ids[start - 1] == lexicon.ANSWER
+    assert ids[0] == lexicon.QUESTION and (ids[start + len(value) + 1 :] == lexicon.PAD).all()
+  lengths = world.arrays["mask"].sum(1) - 1
+  assert set(lengths.tolist()) == {1, 2, 3, 4} and world.arrays["mask"][:, 0].sum() == 0
+
+
+def test_a_fact_has_one_value_in_all_its_templates(world):
+  person = world.arrays["person"] >= 0
+  keys = np.stack([world.arrays["person"], world.arrays["relation"]], -1)[person]
+  for key in np.unique(keys, axis=0):
+    same = person & (world.arrays["person"] == key[0]) & (world.arrays["relation"] == key[1])
+    assert len(set(world.arrays["value"][same].tolist())) == 1 and same.sum() == 3
+
+
+def test_sums_are_right_and_capitals_are_one_to_one(world):
+  asked = set()
+  for row in world.sets["math"]:
+    _, _, _, a, _, b, _, _, answer, _ = words(world, row).split()
+    assert (int(a) + int(b)) % 13 == int(answer)
+    asked.add((a, b))
+  assert len(asked) == 169
+  values = world.arrays["value"][world.sets["world"]]
+  assert np.bincount(values).tolist() == [2] * 40
+
+
+def test_templates_differ_in_length_and_paraphrases_use_trained_words():
+  trained = {w for r in lexicon.RELATIONS for t in r.templates[: r.trained] for w in t.split()}
+  for relation in lexicon.RELATIONS:
+    lengths = [len(template.split()) for template in relation.templates]
+    assert len(set(lengths)) == len(lengths) and 3 <= min(lengths) and max(lengths) <= 10
+    assert {w for t in relation.templates[relation.trained :] for w in t.split()} <= trained
+
+
+def test_wrong_answers_are_distinct_and_wrong_and_only_the_answer_differs(world):
+  ids, wrong, mask = world.arrays["ids"], world.arrays["wrong"], world.arrays["mask"]
+  assert wrong.shape == (len(world), 4, 24)
+  outside = np.broadcast_to((mask == 0)[:, None], wrong.shape)
+  assert (wrong == ids[:, None])[outside].all()
+  for row in range(0, len(world), 5):
+    answers = {tuple(one[mask[row] == 1]) for one in [ids[row], *wrong[row]]}
+    assert len(answers) == 5
+  assert np.array_equal(facts.data().arrays["ids"], ids)
+
+
+def test_eleven_wrong_languages_are_all_the_others():
+  data = facts.data(alternatives=11)
+  row = np.flatnonzero(data.arrays["relation"] == 5)[0]
+  at = data.arrays["answer"][row]
+  assert len({int(one[at]) for one in data.arrays["wrong"][row]} | {int(data.arrays["ids"][row][at])}) == 12
+
+
+def test_worlds_differ_but_share_their_vocabulary():
+  first, second = facts.data(seed=0), facts.data(seed=1)
+  assert first.info["vocabulary"] == second.info["vocabulary"]
+  people = first.arrays["kind"] == 0
+  assert (first.arrays["value"][people] != second.arrays["value"][people]).mean() > 0.8
+
+
+def test_values_are_spread_over_their_range():
+  values = np.concatenate([facts.data(seed=s).arrays["value"] for s in range(8)])
+  relations = np.concatenate([facts.data(seed=s).arrays["relation"] for s in range(8)])
+  counts = np.bincount(values[relations == 1], minlength=20) / 3
+  assert ((counts - 28.8) ** 2 / 28.8).sum() < 43.8  # 0.1 % point of chi-square with 19 degrees
+
+
+def test_info_is_plain_json_and_decode_drops_padding(world):
+  assert json.loads(json.dumps(world.info)) == dict(world.info)
+  assert "<pad>" not in words(world, 0) and words(world, 0).startswith("Q where was")
+
+
+@pytest.mark.parametrize("arguments", [{"preset": "huge"}, {"alternatives": 12}, {"alternatives": -1}, {"seed": 0.5}])
+def test_wrong_arguments_are_refused(arguments):
+  with pytest.raises(Invalid):
+    facts.data(**arguments)

@@ -1,0 +1,97 @@
+import jax
+import numpy as np
+import pytest
+
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data, Request, check_data
+from ue_jax.data import splits
+
+
+@pytest.fixture
+def data():
+  label = np.arange(60, dtype=np.int32) % 3
+  arrays = {"label": label, "index": np.arange(60, dtype=np.int32) + 1000}
+  rows = np.arange(60, dtype=np.int32)
+  return Data(arrays, {"train": rows[:48], "test": rows[48:]}, {"labels": {"label": ["a", "b", "c"]}})
+
+
+def test_balanced_order_has_every_prefix_balanced():
+  labels = np.array([0] * 20 + [1] * 20 + [2] * 20)
+  order = splits.balanced(labels, seed=4)
+  assert sorted(order.tolist()) == list(range(60))
+  for stop in range(1, 61):
+    counts = np.bincount(labels[order[:stop]], minlength=3)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_balanced_order_goes_on_when_a_class_is_used_up():
+  labels = np.array([0] * 10 + [1] * 2)
+  assert np.bincount(labels[splits.balanced(labels)[:4]]).tolist() == [2, 2]
+
+
+def test_split_gives_disjoint_balanced_sets_and_keeps_the_rows(data):
+  out = check_data(splits.split(data, {"a": 30, "b": 15}, seed=1))
+  assert np.bincount(data.arrays["label"][out.sets["a"]]).tolist() == [10, 10, 10]
+  assert np.bincount(data.arrays["label"][out.sets["b"]]).tolist() == [5, 5, 5]
+  assert not set(out.sets["a"]) & set(out.sets["b"])
+  assert out.arrays is data.arrays and "train" in out.sets
+  assert not np.array_equal(out.sets["a"], splits.split(data, {"a": 30, "b": 15}, seed=2).sets["a"])
+
+
+def test_hold_out_takes_rows_out_of_train(data):
+  out = splits.hold_out(data, 0.25, seed=0)
+  assert len(out.sets["holdout"]) == 12 and len(out.sets["train"]) == 36
+  assert sorted([*out.sets["holdout"], *out.sets["train"]]) == data.sets["train"].tolist()
+
+
+def partition(out, data):
+  forget, retain = set(out.sets["forget"].tolist()), set(out.sets["retain"].tolist())
+  assert not forget & retain and forget | retain == set(data.sets["train"].tolist())
+  return forget
+
+
+def test_forget_by_class_takes_all_of_the_class(data):
+  forget = partition(splits.forget_classes(data, [1]), data)
+  assert forget == {row for row in range(48) if row % 3 == 1}
+
+
+def test_forget_by_share_takes_the_share_and_depends_on_the_seed(data):
+  first, second = (partition(splits.forget_share(data, 0.25, seed=s), data) for s in (0, 1))
+  assert len(first) == 12 and first != second
+  assert partition(splits.forget_share(data, 0.25, seed=0), data) == first
+
+
+def test_forget_by_index_means_identities_not_positions(data):
+  assert partition(splits.forget_index(data, [1003, 1005]), data) == {3, 5}
+
+
+@pytest.mark.parametrize("make", [
+  lambda d: splits.forget_share(d, 0.0), lambda d: splits.forget_share(d, 1.0), lambda d: splits.forget_share(d, 1.5),
+  lambda d: splits.forget_share(d, float("nan")), lambda d: splits.forget_classes(d, [7]),
+  lambda d: splits.forget_classes(d, []), lambda d: splits.forget_classes(d, [0, 1, 2]),
+  lambda d: splits.forget_classes(d, [0], label="nose"), lambda d: splits.forget_index(d, []),
+  lambda d: splits.forget_index(d, [3]), lambda d: splits.forget_index(d, [1050]),
+  lambda d: splits.split(d, {"a": 0}), lambda d: splits.split(d, {"a": 61}),
+  lambda d: splits.hold_out(d, 1.0), lambda d: splits.hold_out(d, 0.001), lambda d: splits.hold_out(d, 0.5, within="x"),
+  lambda d: splits.select(how="luck"),
+])
+def test_empty_or_unknown_sets_are_refused(data, make):
+  with pytest.raises(Invalid):
+    make(data)
+
+
+@pytest.mark.parametrize("arguments,forget", [
+  ({"how": "class", "classes": (2,)}, {row for row in range(48) if row % 3 == 2}),
+  ({"how": "index", "index": (1000,)}, {0}),
+])
+def test_select_is_an_arrow_from_request_to_request(data, arguments, forget):
+  procedure = splits.select(**arguments)
+  request = Request(subject=None, data=data)
+  out = procedure.finish(procedure.init(jax.random.key(0), request), request)
+  assert partition(out.data, data) == forget
+
+
+def test_select_asks_the_same_whatever_the_key(data):
+  procedure, request = splits.select(share=0.5, seed=3), Request(subject=None, data=data)
+  first, second = (procedure.finish(procedure.init(jax.random.key(k), request), request) for k in (0, 1))
+  assert np.array_equal(first.data.sets["forget"], second.data.sets["forget"])
