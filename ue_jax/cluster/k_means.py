@@ -22,6 +22,7 @@ from ue_jax.core.pictures import to_float
 from ue_jax.core.procedure import Procedure, once
 
 assign = assign_top1
+AT_ONCE = 2**26  # scalars: restarts of larger problems run one after another, for a vmapped one copies the rows
 
 
 class Lloyd(NamedTuple):
@@ -43,7 +44,7 @@ def fit(x, k: int, *, key, weights=None, restarts: int = 1, max_steps=300, tol=1
     k: number of clusters, at most the number of rows (with a positive weight).
     key: PRNG key; the result is a pure function of the arguments.
     weights: `[n]`, at least 0; a row of weight w counts as w equal rows.
-    restarts: independent seedings (vmapped); the lowest cost is returned.
+    restarts: independent seedings (vmapped while that fits); the lowest cost is returned.
     max_steps: most Lloyd iterations.
     tol: squared movement of the centres, relative to the mean feature variance, at which to stop.
     start: centres `[k, d]` to begin from, in place of the seeding.
@@ -187,7 +188,9 @@ def _fit(x, weights, key, tol, max_steps, start, *, k, restarts) -> Clustering:
     centers = x[seed(key, x, k, weights)] if start is None else start - mean
     return _descend(x, weights, tol, max_steps, centers)
 
-  many = jax.vmap(once_from)(jax.random.split(key, restarts))
+  keys = jax.random.split(key, restarts)
+  fits = x.size * restarts <= AT_ONCE
+  many = jax.vmap(once_from)(keys) if fits else jax.lax.map(once_from, keys)
   best = jnp.argmin(many.cost)
   found = jax.tree.map(lambda leaf: leaf[best], many)
   return found._replace(centers=found.centers + mean)

@@ -47,7 +47,7 @@ def protect(
   filter was learned), `test_permuted` under that of the next class.
 
   Args:
-    blur: filter entries are uniform in [0, blur]: 0.3 for 32x32 pictures, 0.06 with size 9 for large ones; may be traced.
+    blur: filter entries are uniform in [0, blur]: 0.3 for 32x32 pictures, 0.06 with size 9 for large; may be traced.
     size: side of the filters, odd.
     label: name of the labelling that picks the filter.
     ratio: share of the train pictures that are convolved, in [0, 1]. May be traced.

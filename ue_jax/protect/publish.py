@@ -44,7 +44,7 @@ def publish(
   image = data.arrays["image"].copy()
   repaint(image, data.arrays["image"], paint, train, train, quantise, chunk)
   if not len(test):
-    return data._replace(arrays={**data.arrays, "image": image})
+    return Data({**data.arrays, "image": image}, data.sets, data.info)
   copies = {"test_protected": paint} if copies is None else copies
   parts, sets = [image], dict(data.sets)
   for number, (name, painter) in enumerate(copies.items()):
@@ -78,7 +78,7 @@ def rewrite(data: Data, fn: Callable, *, test: bool, quantise: str = "round", ch
   image = data.arrays["image"].copy()
   compiled = jax.jit(lambda x: fn(x.astype(jnp.float32) / jnp.float32(255)))
   repaint(image, data.arrays["image"], lambda x, _: compiled(x), rows, rows, quantise, chunk)
-  return data._replace(arrays={**data.arrays, "image": image})
+  return Data({**data.arrays, "image": image}, data.sets, data.info)
 
 
 def levels(delta, eps, norm: str = "linf", quantise: str = "round") -> np.ndarray:

@@ -1,0 +1,152 @@
+"""Random noise: the controls that every protection is held against.
+
+A picture's pattern of signs is a pure function of (key, group), so the five kinds differ in one array only: the
+groups. Nothing here looks at a model, but for the clusters that the control of Unlearnable Clusters shares with it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core.errors import Invalid, require
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pictures import to_bytes
+from ue_jax.core.procedure import Procedure
+from ue_jax.protect import surrogate as surrogates
+from ue_jax.protect.budget import audit
+from ue_jax.protect.publish import (
+  add,
+  check_budget,
+  labels_of,
+  levels,
+  project,
+  publish,
+  set_rows,
+  stretch,
+)
+
+__all__ = ["add", "audit", "levels", "painter", "project", "protect", "publish", "signs", "stretch"]
+KINDS = ("clean", "sample", "cluster", "class", "universal")
+
+
+class State(NamedTuple):
+  """`groups` int32 `[n]`: rows of one group share a pattern. `grey`: its height in grey levels, int32."""
+
+  key: jax.Array
+  step: jax.Array
+  groups: jax.Array
+  grey: jax.Array
+
+
+def protect(
+  kind: str = "sample",
+  eps=16 / 255,
+  norm: str = "linf",
+  label: str = "label",
+  groups: str = "",
+  surrogate: Subject | None = None,
+  k: int = 10,
+  size: int = 0,
+  augment: bool = False,
+  feature: str = "features",
+  normalise: bool = False,
+  restarts: int = 4,
+  cluster_seed: int = 0,
+) -> Procedure:
+  """Adds random signs times eps to the pictures: Data -> Data.
+
+  Args:
+    kind: which pictures share a pattern: `sample` none, `cluster`, `class`, `universal` all; `clean` adds nothing (and
+      still appends `test_protected`).
+    eps: budget in units of [0, 1]; may be traced.
+    norm: `linf`, or `l2`: the norm of a whole pattern, rounded to whole grey levels.
+    label: for `class`: the labelling.
+    groups: for `cluster`: an int array of the Data to take the clusters from, in place of k-means.
+    surrogate, k, size, augment, feature, normalise, restarts, cluster_seed: for `cluster`: as in
+      `unlearnable_clusters`, and with equal values the very same clusters. Without a surrogate: k-means on pixels.
+
+  Raises:
+    Invalid: for an unknown kind or norm, eps out of range, or (from init) what the Data lacks.
+  """
+  require(kind in KINDS, "protect.kind", kind, f"choose one of {list(KINDS)}")
+  check_budget(eps, norm)
+  view = surrogates.View(size, augment, feature)
+
+  def grouped(data: Data):
+    if kind == "sample":
+      return jnp.asarray(data.arrays["index"], jnp.int32)
+    if kind == "class":
+      return jnp.asarray(labels_of(data, label)[0])
+    if kind == "cluster" and groups:
+      return jnp.asarray(labels_of(data, groups, "protect.groups")[0])
+    if kind == "cluster":
+      found = surrogates.group(data, surrogate, k, view, normalise=normalise, restarts=restarts, seed=cluster_seed)
+      return found.labels
+    return jnp.zeros(len(data), jnp.int32)
+
+  def init(key, data: Data) -> State:
+    set_rows(data, "train")
+    height = jnp.asarray(0 if kind == "clean" else eps, jnp.float32) * 255
+    if norm == "l2":
+      height = jnp.round(height / np.float32(np.sqrt(np.prod(data.arrays["image"].shape[1:]))))
+    return State(key, jnp.int32(0), grouped(data), jnp.floor(height + 1e-4).astype(jnp.int32))
+
+  def step(state: State, batch, axis=None):
+    del batch, axis
+    return state._replace(step=state.step + 1), {}
+
+  def finish(state: State, data: Data) -> Data:
+    shape = data.arrays["image"].shape[1:]
+    drawn = np.asarray(state.groups)
+    paint = lambda image, rows: _painted(image, signs(state.key, jnp.asarray(drawn[rows]), shape), state.grey)
+    return publish(data, paint, quantise="none")
+
+  return Procedure(init, step, finish, steps=0)
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def signs(key: jax.Array, groups: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """The patterns of groups `[b]`: int8 `[b, *shape]` of -1 and 1."""
+  return jax.vmap(lambda group: jax.random.rademacher(jax.random.fold_in(key, group), shape, jnp.int8))(groups)
+
+
+def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
+  """`fn(picture, row)` for pictures of any size: the noise of that row of `data`, stretched to the picture.
+
+  Args:
+    state: of any kind of noise.
+    data: what `init` was given; its picture size is that of the patterns.
+
+  Returns:
+    A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8. No value
+    moves by more than floor(255 eps) grey levels.
+  """
+  shape = data.arrays["image"].shape[1:]
+  groups, grey = np.asarray(state.groups), int(state.grey)
+
+  def paint(picture, row):
+    pattern = np.asarray(signs(state.key, jnp.asarray(groups[row][None]), shape))[0]
+    return paint_levels(picture, pattern.astype(np.int16) * grey)
+
+  return paint
+
+
+def paint_levels(picture: np.ndarray, whole: np.ndarray) -> np.ndarray:
+  """One picture of any size plus a perturbation in grey levels `[h, w, c]`, stretched to it."""
+  good = picture.ndim == 3 and picture.shape[-1] in (1, whole.shape[-1])
+  if not good:
+    raise Invalid("picture", picture.shape, f"give [height, width, {whole.shape[-1]}]")
+  picture = picture if picture.dtype == np.uint8 else to_bytes(np.asarray(picture))
+  return add(picture, stretch(whole, *picture.shape[:2])[..., : picture.shape[-1]])
+
+
+@jax.jit
+def _painted(image, pattern, grey):
+  moved = image.astype(jnp.int32) + pattern.astype(jnp.int32) * grey
+  return jnp.clip(moved, 0, 255).astype(jnp.uint8)
