@@ -137,8 +137,14 @@ def _number(field: str, value, low: float, high: float = float("inf")) -> None:
 
 
 def _beta(key: jax.Array, alpha) -> jax.Array:
-  alpha = jnp.asarray(alpha, jnp.float32)
-  return jax.random.beta(key, alpha, alpha)
+  """One draw of Beta(alpha, alpha), float32 scalar, by the polar form of Student's t (Devroye 1996, section 3).
+
+  `jax.random.beta` rejects in loops and takes seconds to compile.
+  """
+  u, v = jax.random.uniform(key, (2,), minval=jnp.finfo(jnp.float32).tiny)
+  power, cosine = u ** (1 / jnp.asarray(alpha, jnp.float32)), jnp.cos(2 * jnp.pi * v)
+  below = jnp.maximum(power + (1 - power) * cosine**2, jnp.finfo(jnp.float32).tiny)
+  return 0.5 + 0.5 * cosine * jnp.sqrt((1 - power) / below)
 
 
 def _box(y: jax.Array, x: jax.Array, half_height, half_width, h: int, w: int) -> jax.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -59,8 +60,8 @@ def _read(path: str) -> dict[str, np.ndarray]:
   try:
     with np.load(path, allow_pickle=False) as file:
       return {name: file[name] for name in file.files}
-  except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-    # ValueError: objects, which would need pickle. AttributeError: a plain .npy array has no names.
+  except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    # ValueError: objects, which would need pickle. TypeError: a plain .npy array has no names.
     raise Invalid("data.path", path, f"store plain arrays with numpy.savez; {error}") from error
 
 
