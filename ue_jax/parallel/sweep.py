@@ -78,7 +78,7 @@ def sweep(
 
 
 def _loop(factory, hp, picks, first, problem, seed, size):
-  chunk = jax.jit(_chunk(factory))
+  chunk = _program(factory, "loop", 1)
   states, curves = [], []
   for pick in picks:
     state = _strong(factory(**pick).init(jax.random.key(seed), problem))
@@ -91,7 +91,7 @@ def _loop(factory, hp, picks, first, problem, seed, size):
 def _vmap(factory, hp, picks, first, problem, seed, size):
   hp = {name: jnp.asarray(column) for name, column in hp.items()}
   states = _strong(jax.vmap(lambda hp: factory(**hp).init(jax.random.key(seed), problem))(hp))
-  chunk = jax.jit(jax.vmap(_chunk(factory), in_axes=(0, 0, None)))
+  chunk = _program(factory, "vmap", 1)
   states, metrics = _go(lambda states, batches: chunk(hp, states, batches), states, first, problem, seed, size)
   return _rows(states, len(picks)), _rows(metrics, len(picks))
 
@@ -102,10 +102,21 @@ def _pmap(factory, hp, picks, first, problem, seed, size):
   rows = np.minimum(np.arange(each * len(devices)), len(picks) - 1)  # the last setting fills what is left over
   folded = {name: jnp.asarray(column[rows]).reshape(len(devices), each) for name, column in hp.items()}
   init = jax.vmap(jax.vmap(lambda hp: factory(**hp).init(jax.random.key(seed), problem)))
-  chunk = jax.pmap(jax.vmap(_chunk(factory), in_axes=(0, 0, None)), in_axes=(0, 0, None), devices=devices)
+  chunk = _program(factory, "pmap", len(devices))
   states, metrics = _go(lambda s, b: chunk(folded, s, b), _strong(init(folded)), first, problem, seed, size)
   flat = lambda tree: jax.tree.map(lambda x: _host(x).reshape((-1,) + x.shape[2:]), tree)
   return _rows(flat(states), len(picks)), _rows(flat(metrics), len(picks))
+
+
+@functools.lru_cache(maxsize=8)
+def _program(factory: Callable[..., Procedure], mode: str, devices: int) -> Callable:
+  """The compiled chunk of a factory, kept so that a second sweep of the same factory compiles nothing."""
+  if mode == "loop":
+    return jax.jit(_chunk(factory))
+  many = jax.vmap(_chunk(factory), in_axes=(0, 0, None))
+  if mode == "vmap":
+    return jax.jit(many)
+  return jax.pmap(many, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
 
 
 def _chunk(factory: Callable[..., Procedure]) -> Callable:

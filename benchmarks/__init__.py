@@ -1,0 +1,1 @@
+"""Measurements against the obvious alternative; each prints ratios of one run."""
