@@ -1,11 +1,159 @@
-"""Protects a person's own folder of pictures, at the size they have. (being written)"""
+"""Protects a person's own folder of pictures, at the size they have.
+
+Crafting sees every picture at one small size; here its noise is painted on the originals, one picture at a time, into
+`WORKDIR/protected/` as PNG. What is there already is never overwritten: the same picture counts as done, another one
+is left alone and listed.
+"""
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-def source(stage):
-  return ""
+import numpy as np
+
+from experiments import pipeline, store
+from experiments.plan import Plan, Stage, many
+from experiments.summary import Table
+from ue_jax.core.errors import Invalid, require
+from ue_jax.data import folder as pictures
 
 
-def wanted(config):
-  return False
+class Painted(NamedTuple):
+  """What became of the pictures of a folder.
+
+  Attributes:
+    place: the folder written to.
+    done: how many protected pictures are there.
+    largest: the largest change of any value, in levels of 255, measured on the files.
+    budget: the most that is allowed, in levels; None if the method has no such budget.
+    unread: pairs (name, reason) of what could not be read.
+    left: names where another file is in the way.
+    skipped: names of files that are not pictures.
+  """
+
+  place: pathlib.Path
+  done: int
+  largest: int
+  budget: int | None
+  unread: tuple[tuple[str, str], ...]
+  left: tuple[str, ...]
+  skipped: tuple[str, ...]
+
+  def table(self) -> Table:
+    """The counts, and every picture that is not protected with the reason."""
+    budget = "none" if self.budget is None else f"{self.budget} levels"
+    rows = [["protected", f"{self.done} pictures in {self.place}"]]
+    rows += [["largest change on disk", f"{self.largest} levels of 255 (budget: {budget})"]]
+    rows += [[f"not protected: {name}", reason] for name, reason in self.unread]
+    rows += [[f"not protected: {name}", "another file is in its place; choose another workdir"] for name in self.left]
+    rows += [["other files", " ".join(self.skipped)]] if self.skipped else []
+    return Table("Your pictures", ["what", "how"], rows)
+
+
+def source(stage: Mapping[str, Any]) -> str:
+  """What the file or folder at `path` of a stage looks like: names, sizes and times; empty if there is no path."""
+  path = stage.get("path")
+  if not isinstance(path, str) or not path:
+    return ""
+  root = pathlib.Path(path)
+  files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root] * root.is_file()
+  seen = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+  return store.digest([str(root.absolute()), seen])
+
+
+def check(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+  """Raises Invalid if what is written would lie among the pictures that are read."""
+  path = config.get("data", {}).get("path")
+  if wanted(config) and isinstance(path, str) and path:
+    inside = workdir.resolve().is_relative_to(pathlib.Path(path).resolve())
+    require(not inside, "workdir", str(workdir), f"choose a folder outside of the pictures in {path}")
+
+
+def wanted(config: Mapping[str, Any]) -> bool:
+  """Whether an experiment protects a folder."""
+  return config.get("data", {}).get("name") == "data.folder" and bool(config.get("protect"))
+
+
+def paint(config: Mapping[str, Any], plan: Plan, results: pipeline.Results) -> Painted:
+  """Writes the protected pictures of the folder, going on from what is there.
+
+  Raises:
+    Invalid: if the method cannot paint, or a file that was written is beyond the budget.
+    Interrupted: if the run was asked to stop; every file that is there is whole.
+  """
+  names = list(many(config, "protect"))
+  require(len(names) == 1, "config.protect", names, "give one method to protect a folder with")
+  stage = next(s for s in plan.stages.values() if s.kind == "protect" and s.title == f"protect {names[0]}")
+  data, budget = results(stage.needs["data"]), levels(stage)
+  brush = painter(stage, results)
+  found, place = data.info["names"], results.workdir / "protected"
+  if results.settings.progress:
+    results.settings.progress.stage("paint", 0, 1)
+  largest, left, unread = 0, [], [tuple(pair) for pair in data.info["unreadable"]]
+  for row, (name, out) in enumerate(zip(found, pictures.png_names(found))):
+    if results.settings.stop():
+      raise pipeline.Interrupted(row)
+    try:
+      picture, meta = pictures.read_picture(str(pathlib.Path(data.info["path"]) / name))
+    except Invalid as error:  # it could be read when it was crafted on
+      unread.append((name, error.fix))
+      continue
+    change = one(picture, meta["alpha"], brush, row, place / out)
+    if change is None:
+      left.append(name)
+      continue
+    within = budget is None or change <= budget
+    require(within, str(place / out), f"{change} levels", f"the budget is {budget}; delete it")
+    largest = max(largest, change)
+    if results.settings.progress:
+      results.settings.progress.step(row + 1, len(found))
+  done = len(found) + len(data.info["unreadable"]) - len(unread) - len(left)
+  return Painted(place, done, largest, budget, tuple(unread), tuple(left), tuple(data.info["skipped"]))
+
+
+def one(picture: np.ndarray, alpha: Any, brush: Callable, row: int, path: pathlib.Path) -> int | None:
+  """Writes one protected picture and returns its largest change, read back from the file.
+
+  Returns None if another picture is at `path`, which is left as it is.
+  """
+  protected = brush(picture, row)
+  if not path.exists():
+    pictures.write_png(str(path), protected, alpha)
+  try:
+    written, _ = pictures.read_picture(str(path))
+  except Invalid:
+    return None
+  if written.shape != protected.shape or (written != protected).any():
+    return None
+  return int(np.abs(written.astype(np.int16) - picture.astype(np.int16)).max())
+
+
+def painter(stage: Stage, results: pipeline.Results) -> Callable[[np.ndarray, int], np.ndarray]:
+  """`fn(picture, row)` of the stage's method, for pictures of any size.
+
+  Raises:
+    Invalid: if the method has no `painter`.
+  """
+  module = importlib.import_module(f"ue_jax.{stage.config['name']}")
+  make = getattr(module, "painter", None)
+  require(callable(make), "config.protect.name", stage.config["name"], "choose a method that can paint a folder")
+  asked = inspect.signature(make).parameters
+  state, data, surrogate = results.state(stage)
+  more = {name: value for name, value in stage.config.items() if name in asked and name != "name"}
+  if "surrogate" in asked:
+    more["surrogate"] = surrogate
+  return make(state, data, **more)
+
+
+def levels(stage: Stage) -> int | None:
+  """The budget of the stage in whole levels of 255, None if it has none in this norm."""
+  module = importlib.import_module(f"ue_jax.{stage.config['name']}")
+  parameters = inspect.signature(module.protect).parameters
+  value = lambda name: stage.config.get(name, parameters[name].default if name in parameters else None)
+  if value("eps") is None or value("norm") not in (None, "linf"):
+    return None
+  return int(np.floor(value("eps") * 255 + 1e-4))

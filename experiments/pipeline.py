@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments import store
 from experiments.plan import Plan, Stage, takes
-from ue_jax.core.build import build, find
+from ue_jax.core.build import find
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data, Request, Score, Scores, Subject, check_data
 from ue_jax.core.procedure import Procedure
 from ue_jax.models.model import Model
-from ue_jax.train import checkpoint, loop
+from ue_jax.train import checkpoint, log, loop
 from ue_jax.train.loop import Interrupted
 
 KEPT = 6  # nouns that stay in memory; older ones are read again when they are needed
@@ -50,6 +51,7 @@ class Results:
   def __init__(self, plan: Plan, workdir: pathlib.Path, settings: Settings = Settings()):
     self.plan, self.workdir, self.settings = plan, workdir, settings
     self._kept: collections.OrderedDict[str, Any] = collections.OrderedDict()
+    self._last: dict[str, Any] = {}  # last states of what is not stored yet
 
   def path(self, hash: str) -> pathlib.Path:
     """The folder of the artefact."""
@@ -64,7 +66,7 @@ class Results:
     if hash not in self._kept:
       stage, path = self.plan.stages[hash], self.path(hash)
       if not path.exists():
-        self._make(stage, path)
+        self._make(stage)
       self._kept[hash] = store.load(path, self.model(stage) if stage.parts.get("model") or _pretrained(stage) else None)
     self._kept.move_to_end(hash)
     while len(self._kept) > KEPT:
@@ -77,9 +79,9 @@ class Results:
     for i, stage in enumerate(stages):
       if self.settings.stop():
         raise Interrupted(0)
-      if self.settings.progress:
-        self.settings.progress.stage(stage.title, i, len(stages))
       if not self.path(stage.hash).exists():
+        if self.settings.progress:
+          self.settings.progress.stage(stage.title, i, len(stages))
         self(stage.hash)
 
   def model(self, stage: Stage) -> Model:
@@ -88,25 +90,54 @@ class Results:
       return _model({k: v for k, v in stage.config.items() if k != "path"}, None, "")
     return _model(stage.parts["model"], self(stage.needs["data"]), stage.parts.get("label", "label"))
 
-  def _make(self, stage: Stage, path: pathlib.Path) -> None:
+  def _make(self, stage: Stage) -> None:
     start = time.monotonic()
-    needs = {role: self(hash) for role, hash in stage.needs.items()}
-    noun = MAKERS.get(stage.kind, _arrow)(self, stage, needs)
-    about = {"kind": stage.kind, "config": stage.config, "seed": stage.seed, "needs": stage.needs, "title": stage.title}
-    store.save(path, noun, {**about, "seconds": round(time.monotonic() - start, 3)})
+    noun = MAKERS.get(stage.kind, _arrow)(self, stage, self.needs(stage))
+    self.keep(stage, noun, time.monotonic() - start)
     shutil.rmtree(self._state(stage), ignore_errors=True)
+
+  def needs(self, stage: Stage) -> dict[str, Any]:
+    """Role -> noun of what the stage starts from."""
+    return {role: self(hash) for role, hash in stage.needs.items()}
+
+  def keep(self, stage: Stage, noun: Any, seconds: float) -> None:
+    """Stores what a stage made."""
+    about = {"kind": stage.kind, "config": stage.config, "seed": stage.seed, "needs": stage.needs, "title": stage.title}
+    last = self._last.pop(stage.hash, None)
+    store.save(self.path(stage.hash), noun, {**about, "seconds": round(seconds, 3)}, last)
+
+  def state(self, stage: Stage) -> tuple[Any, Data, Any]:
+    """The last state of a `protect` stage on a folder, the Data it was made from, and its surrogate."""
+    needs = self.needs(stage)
+    factory, problem = prepare(self, stage, needs)
+    like = factory().init(jax.random.key(stage.seed), problem)
+    self(stage.hash)
+    return store.load_state(self.path(stage.hash), like), needs["data"], needs.get("surrogate")
 
   def _state(self, stage: Stage) -> pathlib.Path:
     return self.workdir / "state" / f"{stage.kind}-{stage.hash}"
 
+  def _log(self, stage: Stage) -> Callable[[int, Mapping[str, float]], None]:
+    """Appends the curves of the stage to a file of its own; only steps make one."""
+    path = self.workdir / "logs" / f"{stage.kind}-{stage.hash}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    return log.json_lines(path)
+
   def fit(self, stage: Stage, procedure: Procedure, problem: Any) -> Any:
     """Runs a procedure, going on from where an earlier run of the same stage was ended."""
-    settings = self.settings
+    settings, finish = self.settings, procedure.finish
+    if stage.kind == "protect" and self.plan.stages[stage.needs["data"]].config["name"] == "data.folder":
+
+      def remembering(state, problem):
+        self._last[stage.hash] = state
+        return finish(state, problem)
+
+      procedure = procedure._replace(finish=remembering)
     keeper = Timed(checkpoint.Keeper(self._state(stage)), settings.seconds)
     try:
       return loop.fit(
         procedure, problem, seed=stage.seed, mode=settings.mode, steps_per_call=settings.steps_per_call, keeper=keeper,
-        save_every=1, progress=settings.progress and settings.progress.step, stop=settings.stop,
+        save_every=1, log=self._log(stage), progress=settings.progress and settings.progress.step, stop=settings.stop,
       )
     except Interrupted:
       keeper.flush()
@@ -131,12 +162,18 @@ class Timed:
     self.offered, self.last = None, time.monotonic()
 
 
+def make(kind: str, config: Mapping[str, Any], **more: Any) -> Any:
+  """Calls the factory of a stage with its config as keyword arguments; `plan.check` has looked at their names."""
+  arguments = {**config, **more}
+  return find(kind, arguments.pop("name"))(**arguments)
+
+
 def _pretrained(stage: Stage) -> bool:
   return stage.kind == "pretrained"
 
 
 def _data(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
-  return check_data(build("data", **stage.config))
+  return check_data(make("data", stage.config))
 
 
 def _load_pretrained(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Subject:
@@ -147,28 +184,34 @@ def _load_pretrained(results: Results, stage: Stage, needs: Mapping[str, Any]) -
   return Subject(results.model(stage), params, state)
 
 
-def _train(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Subject:
-  return results.fit(stage, build("train", **stage.config, model=results.model(stage)), needs["data"])
+def prepare(results: Results, stage: Stage, needs: Mapping[str, Any]) -> tuple[Callable[..., Procedure], Any]:
+  """The stage's factory, with everything bound that it asks for, and the problem it is given.
 
-
-def _arrow(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Any:
-  """A stage whose factory takes its config, and of what is at hand the arguments that its signature names."""
+  A factory takes its config, and of what is at hand the arguments that its signature names. The returned one takes
+  keyword arguments that replace some of the config.
+  """
   at_hand: dict[str, Callable[[], Any]] = {
     "surrogate": lambda: needs.get("surrogate"),
     "label": lambda: stage.parts.get("label"),
     "model": lambda: results.model(stage),
-    "train": lambda: build("train", **stage.parts["train"], model=results.model(stage)),
+    "train": lambda: make("train", stage.parts["train"], model=results.model(stage)),
   }
   there = {name for name in at_hand if name in needs or name in stage.parts}
   offered = {name: at_hand[name]() for name in there if takes(stage.kind, stage.config, name)}
-  procedure = build(stage.kind, **stage.config, **offered)
-  if "subject" in needs:
-    problem = Request(**{role: noun for role, noun in needs.items() if role in Request._fields})
-    if isinstance(problem.data, Request):  # what a `select` stage made
-      problem = problem._replace(data=problem.data.data, schedule=problem.data.schedule)
-  else:
-    problem = needs["data"]
-  noun = results.fit(stage, procedure, problem)
+  factory = lambda **changed: make(stage.kind, stage.config, **offered, **changed)
+  return factory, _problem(needs) if "subject" in needs else needs["data"]
+
+
+def _problem(needs: Mapping[str, Any]) -> Request:
+  problem = Request(**{role: noun for role, noun in needs.items() if role in Request._fields})
+  if isinstance(problem.data, Request):  # what a `select` stage made
+    return problem._replace(data=problem.data.data, schedule=problem.data.schedule)
+  return problem
+
+
+def _arrow(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Any:
+  factory, problem = prepare(results, stage, needs)
+  noun = results.fit(stage, factory(), problem)
   return check_data(noun, stage.kind) if isinstance(noun, Data) else noun
 
 
@@ -192,7 +235,7 @@ def _score_clustering(results: Results, stage: Stage, needs: Mapping[str, Any]) 
   return out
 
 
-MAKERS = {"data": _data, "pretrained": _load_pretrained, "train": _train, "score": _score_clustering}
+MAKERS = {"data": _data, "pretrained": _load_pretrained, "score": _score_clustering}  # all others are `_arrow`
 
 
 def _model(config: Mapping[str, Any], data: Data | Request | None, label: str) -> Model:
@@ -207,7 +250,7 @@ def _model(config: Mapping[str, Any], data: Data | Request | None, label: str) -
   if takes("model", config, "vocabulary") and "vocabulary" in info:
     words = info["vocabulary"]
     sizes["vocabulary"] = words if isinstance(words, int) else len(words)
-  return build("model", **config, **sizes)
+  return make("model", config, **sizes)
 
 
 def early(plan: Plan) -> None:
@@ -219,7 +262,7 @@ def early(plan: Plan) -> None:
   for stage in plan.stages.values():
     missing = [name for name in ("model", "train", "surrogate") if _requires(stage, name)]
     if stage.kind not in ("data", "pretrained", "score") and not missing:
-      build(stage.kind, **stage.config)
+      make(stage.kind, stage.config)
 
 
 def _requires(stage: Stage, argument: str) -> bool:

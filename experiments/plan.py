@@ -30,6 +30,7 @@ KNOWN = (
   "title", "seed", "seeds", "data", "surrogate", "protect", "controls", "defend", "labellings", "model", "train",
   "reference", "select", "method", "attack", "cluster", "measure", "sweep",
 )
+GIVEN = ("model", "train", "surrogate", "label", "classes", "vocabulary")  # arguments that the pipeline can supply
 NAMES = {"pretrained": "model", "score": "cluster"}  # stage kinds which are not factories -> the factory they lean on
 
 
@@ -154,10 +155,14 @@ def check(kind: str, stage: Mapping[str, Any], field: str) -> None:
   if kind == "score":
     return
   parameters = inspect.signature(find(NAMES.get(kind, kind), stage["name"])).parameters
+  given = {"name", *(("path",) if kind == "pretrained" else ())}
   if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    fix = f"{stage['name']} takes {', '.join(parameters)}"
     for key in stage:
-      free = key == "name" or key in parameters or (kind == "pretrained" and key == "path")
-      require(free, f"{field}.{key}", stage[key], f"{stage['name']} takes {[p for p in parameters]}")
+      require(key in parameters or key in given, f"{field}.{key}", stage[key], fix)
+  for key, p in parameters.items():
+    needed = p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and key not in GIVEN
+    require(not needed or key in stage, f"{field}.{key}", "(missing)", f"{stage['name']} needs it")
 
 
 def seeds(config: Mapping[str, Any]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ Killed, stopped or failed: the same command goes on from where it was. The workd
   summary.html               the page: pictures, tables, curves, config, versions
   result.json scores.jsonl   the figures, with config, versions, commit, seeds, time and hardware
   config.json env.json       what was run, and on what
+  logs/                      the curves of every stage, while it runs
   artefacts/                 what every stage made; delete a folder to have it made again
   protected/                 with data.folder: the protected pictures at full resolution
 """
@@ -30,9 +31,10 @@ from experiments import command
 def main(argv: Sequence[str]) -> Any:
   """Runs the experiment of a command line and returns its `report.results.Result`."""
   options = command.read(argv)
-  from experiments import plan
+  from experiments import folder, plan
 
   plan.unknown_fields(options.config)
+  folder.check(options.config, options.workdir)
   with command.locked(options.workdir), command.Signals() as asked:
     return run(options, asked)
 

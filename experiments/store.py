@@ -64,13 +64,14 @@ def folder(workdir: pathlib.Path, kind: str, hash: str) -> pathlib.Path:
   return workdir / "artefacts" / f"{kind}-{hash}"
 
 
-def save(path: pathlib.Path, noun: Any, about: Mapping[str, Any]) -> None:
+def save(path: pathlib.Path, noun: Any, about: Mapping[str, Any], state: Any = None) -> None:
   """Writes a noun to the folder `path`, atomically.
 
   Args:
     path: the final folder; if it exists already it is left alone.
     noun: Data, Request (its data and schedule), Subject (without its model), Clustering or Scores.
     about: goes into the manifest beside the checksums (stage config, seconds).
+    state: the last state of the procedure, if it is needed again (`load_state`).
   """
   if path.exists():
     return
@@ -78,6 +79,10 @@ def save(path: pathlib.Path, noun: Any, about: Mapping[str, Any]) -> None:
   shutil.rmtree(temporary, ignore_errors=True)
   temporary.mkdir(parents=True)
   noun_name = _write(temporary, noun)
+  if state is not None:
+    from ue_jax.train import checkpoint
+
+    checkpoint.save(temporary / "last", state)
   files = {str(f.relative_to(temporary)): _check(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
   write_text(temporary / MANIFEST, dumps({"noun": noun_name, "files": files, **about}, indent=1))
   os.replace(temporary, path)
@@ -120,6 +125,13 @@ def load(path: pathlib.Path, model: Any = None) -> Any:
     Invalid: if the artefact is damaged; it is never used then.
   """
   return _read(path, verify(path)["noun"], model)
+
+
+def load_state(path: pathlib.Path, like: Any) -> Any:
+  """The state stored beside a noun, verified; `like` is a state of the same procedure."""
+  from ue_jax.train import checkpoint
+
+  return checkpoint.load(path / "last", like)
 
 
 def read_history(path: pathlib.Path) -> dict[str, np.ndarray]:

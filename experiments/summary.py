@@ -11,9 +11,7 @@ import numpy as np
 import ue_jax
 from experiments import store
 from experiments.command import Options
-from experiments.plan import Plan
-from ue_jax.core.nouns import Data
-from ue_jax.core.pictures import to_float
+from experiments.plan import Plan, seeds
 from ue_jax.report import figures, page, tables
 from ue_jax.report import results as results_file
 
@@ -122,7 +120,7 @@ def accuracy_tables(plan: Plan, scores: Sequence[Mapping[str, Any]], results: An
 def best(plan: Plan, results: Any, row: str, group: str) -> list[float]:
   """The best test accuracy along training, of every seed that kept such a curve."""
   cells = [cell for cell in plan.cells if (cell.row, cell.group) == (row, group)]
-  curves = [history(results, cell.made).get("test/accuracy") for cell in cells]
+  curves = [history(results, cell.made).get("test_accuracy") for cell in cells]
   return [float(np.nanmax(curve)) for curve in curves if curve is not None and np.isfinite(curve).any()]
 
 
@@ -133,25 +131,18 @@ def history(results: Any, hash: str) -> Mapping[str, np.ndarray]:
 
 def budgets(plan: Plan, results: Any) -> Table:
   """How far every variant is from the clean pictures it came from, over the rows of `train`, measured on the bytes."""
+  from ue_jax.protect import budget
+
   clean = results(plan.clean)
-  rows = [[name, *distance(clean, results(hash))] for name, hash in plan.variants.items()]
-  columns = ["variant", "largest, levels of 255", "mean L2", "PSNR, dB", "changed"]
-  return Table(BUDGET, columns, rows)
-
-
-def distance(clean: Data, other: Data) -> list[Any]:
-  """Largest change in levels, mean Euclidean norm in [0, 1] units, PSNR in dB, share of changed pictures."""
   rows = np.asarray(clean.sets["train"])
-  largest, squares, changed, pixels = 0, [], 0, 1
-  for part in np.array_split(rows, max(1, len(rows) // 1024)):
-    a, b = clean.arrays["image"][part], other.arrays["image"][part]
-    largest = max(largest, int(np.abs(a.astype(np.int16) - b.astype(np.int16)).max()))
-    noise = (to_float(b) - to_float(a)).reshape(len(part), -1)
-    squares.append((noise**2).sum(1))
-    changed, pixels = changed + int((noise != 0).any(1).sum()), noise.shape[1]
-  squares = np.concatenate(squares)
-  power = float(squares.mean() / pixels)
-  return [largest, float(np.sqrt(squares).mean()), float(-10 * np.log10(power)) if power else None, changed / len(rows)]
+  lines = []
+  for name, hash in plan.variants.items():
+    found = budget.audit(clean.arrays["image"][rows], results(hash).arrays["image"][rows])
+    changed = found["linf"] > 0.5 / 255
+    means = [float(np.mean(found[what][changed])) if changed.any() else None for what in ("l2", "psnr", "ssim")]
+    lines.append([name, round(255 * float(found["linf"].max())), *means, int(found["distinct"]), float(changed.mean())])
+  columns = ["variant", "largest, levels of 255", "mean L2", "PSNR, dB", "SSIM", "perturbations", "changed"]
+  return Table(BUDGET, columns, lines)
 
 
 def environment() -> dict[str, Any]:
@@ -163,21 +154,46 @@ def environment() -> dict[str, Any]:
 
 def record(options: Options, plan: Plan, shown: Sequence[Table], scores, env, seconds: float) -> results_file.Result:
   """The run as a recorded result: figures are `row/labelling/score`, means (and spreads) over the seeds."""
-  figures = {}
-  for s in scores:
-    name = "/".join(part for part in (s["row"], s["group"], s["name"]) if part)
-    figures.setdefault(name, []).append(s["value"])
-  figures = {name: mean(values) for name, values in figures.items() if np.isfinite(values).all()}
+  figures = means(scores)
   for table in shown:
     if table.title == BUDGET:
       figures |= {f"{row[0]}/levels": row[1] for row in table.rows}
+  return _result(options, figures or {"stages": len(plan.stages)}, env, seconds)
+
+
+def means(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """`row/labelling/score` -> mean (and spread) over the seeds, of the finite ones."""
+  found: dict[str, list[float]] = {}
+  for s in scores:
+    found.setdefault("/".join(part for part in (s["row"], s["group"], s["name"]) if part), []).append(s["value"])
+  return {name: mean(values) for name, values in found.items() if np.isfinite(values).all()}
+
+
+def _result(options: Options, figures: Mapping[str, Any], env: Mapping[str, Any], seconds) -> results_file.Result:
   return results_file.Result(
     name="result", paper=pathlib.Path(options.file.partition(":")[0]).stem, command=options.line(),
-    figures=store.plain(figures) or {"stages": len(plan.stages)}, config=store.plain(options.config),
-    commit=env["commit"], versions=env["versions"], hardware=env["hardware"],
-    seeds=tuple(sorted({cell.seed for cell in plan.cells})) or (int(options.config.get("seed", 0)),),
-    wall_s=max(seconds, 0.1), date=results_file.today(), note=str(options.config.get("title", "")),
+    figures=store.plain(figures), config=store.plain(options.config), commit=env["commit"], versions=env["versions"],
+    hardware=env["hardware"], seeds=seeds(options.config), wall_s=max(seconds, 0.1), date=results_file.today(),
+    note=str(options.config.get("title", "")),
   )
+
+
+def write_sweep(options: Options, rows: Sequence[Mapping[str, Any]], shown: Sequence[str], seconds: float) -> None:
+  """Writes and prints the table of a sweep: one line a setting, the figures `shown` as columns."""
+  names = list(rows[0]["setting"])
+  lines = [[*row["setting"].values(), *(row["figures"].get(name) for name in shown)] for row in rows]
+  env = environment()
+  figures = {
+    f"{' '.join(f'{k}={v}' for k, v in row['setting'].items())}: {name}": value
+    for row in rows for name, value in row["figures"].items()
+  }
+  results_file.write(options.workdir, _result(options, figures, env, seconds))
+  title = f"Sweep of {', '.join(names)}"
+  sections = [page.table([*names, *shown], lines, title=title), page.pairs(options.config, "Config")]
+  below = f"{options.line()}: {seconds:.0f} s on {env['hardware']}"
+  place = page.write(options.workdir / "sweep.html", title, sections, below)
+  print(tables.text([*names, *shown], lines, title=f"\n{title}"))
+  print(f"\npage: {place}")
 
 
 def _page(path, options, plan, results, shown, env, painted, seconds) -> None:
@@ -227,7 +243,7 @@ def _curves(plan: Plan, results: Any) -> list[page.Section]:
     found = history(results, cell.made)
     for name, curve in found.items():
       seen = np.isfinite(curve)
-      if (name == "loss" or name.endswith("/accuracy")) and seen.any():
+      if (name == "loss" or name.endswith("_accuracy")) and seen.any():
         lines.setdefault((name, cell.group), {})[cell.row] = (found["step"][seen], curve[seen])
   out = [
     page.figure(figures.curves(many, ylabel=name, title=group), f"{name} {group}".strip(), f"{name} along training")
