@@ -1,0 +1,84 @@
+"""Runs the configs of a paper, or of all papers, and prints what each claims beside what came out.
+
+  python -m experiments.reproduce NAME|all [--size tiny|small|full] [--workdir DIR]
+
+  NAME             the word that names a paper, such as cuda; `all` runs every paper that is implemented
+  --size SIZE      of the configs (small)
+  --workdir DIR    each run gets a folder of its own in it (runs)
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import command
+from ue_jax.core.errors import Invalid, require
+
+SIZES = ("tiny", "small", "full")
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def main(argv: Sequence[str]) -> None:
+  """Reproduces what the command line names.
+
+  Raises:
+    Invalid: for an unknown name or size; or, after all other runs, if one failed.
+  """
+  name, size, workdir = read(argv)
+  failed = []
+  for paper, config in chosen(name):
+    print(f"\n== {paper.id} ({paper.year}): {config}:{size}\nclaim: {paper.claim}", flush=True)
+    try:
+      shown(_run(config, size, workdir))
+    except Invalid as error:
+      failed.append(config)
+      print(f"failed: {error}", file=sys.stderr)
+  require(not failed, "reproduce", failed, "see the lines that begin with `failed` above")
+
+
+def read(argv: Sequence[str]) -> tuple[str, str, pathlib.Path]:
+  """(name, size, workdir) of a command line."""
+  from absl import flags
+
+  values = flags.FlagValues()
+  flags.DEFINE_string("size", "small", "of the configs: " + ", ".join(SIZES), flag_values=values)
+  flags.DEFINE_string("workdir", "runs", "where the runs are written", flag_values=values)
+  try:
+    rest = values(["reproduce", *argv])[1:]
+  except flags.Error as error:
+    raise Invalid("command line", command.Text(str(error)), "see --help") from None
+  require(len(rest) == 1, "NAME", command.Text(" ".join(rest) or "(missing)"), "give one name of a paper, or all")
+  require(values.size in SIZES, "size", values.size, f"choose one of {', '.join(SIZES)}")
+  return rest[0], values.size, pathlib.Path(values.workdir)
+
+
+def chosen(name: str) -> list[tuple[Any, str]]:
+  """Pairs of a paper and one of its configs, of those which are there."""
+  from ue_jax.report.papers import PAPERS
+
+  there = [(p, c) for p in PAPERS if p.status != "planned" for c in p.configs if (ROOT / c).is_file()]
+  mine = [(p, c) for p, c in there if name in (p.id, "all")]
+  names = sorted({p.id for p, _ in there})
+  planned = name in {p.id for p in PAPERS}
+  fix = "it is not implemented yet; choose" if planned else "choose"
+  require(bool(mine), "NAME", name, f"{fix} one of {', '.join(names)}, or all")
+  return mine
+
+
+def _run(config: str, size: str, workdir: pathlib.Path) -> Any:
+  from experiments import run
+
+  target = workdir / f"{pathlib.Path(config).stem}-{size}"
+  return run.main([f"--config={ROOT / config}:{size}", f"--workdir={target}"])
+
+
+def shown(result: Any) -> None:
+  """Prints the time and the place of a result; its tables were printed by the run."""
+  print(f"\n{len(result.figures)} figures in {result.wall_s:.0f} s on {result.hardware}, seeds {list(result.seeds)}")
+
+
+if __name__ == "__main__":
+  sys.exit(command.guarded(main, sys.argv[1:], __doc__))

@@ -1,0 +1,178 @@
+"""Runs an experiment over a grid of settings, and puts the scores of all settings into one table.
+
+  python -m experiments.sweep --config FILE[:size] [--workdir DIR] [--sweep_mode MODE] [--show PATTERN] ...
+
+The grid is `config.sweep`, which mirrors the config with a tuple in the place of each swept value:
+`sweep=dict(method=dict(beta=(0.05, 0.1, 0.2)))`; from the command line `--config.sweep.method.beta="(0.1, 0.2)"`.
+Swept floats of one stage are run together as one program; other fields (names, whole numbers) as separate runs.
+
+  --sweep_mode MODE    auto, loop, vmap, or pmap (one setting a device)
+  --show PATTERN       regular expression: which scores are shown in the table; sweep.jsonl holds all
+  other flags          as in `python -m experiments.run --help`
+
+Settings share all stages that do not depend on them; what is stored already is not made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from experiments import command
+from ue_jax.core.errors import Invalid, require
+
+ORDER = ("data", "surrogate", "protect", "defend", "train", "select", "method", "attack", "cluster", "measure")
+MODES = ("auto", "loop", "vmap", "pmap")
+SHOWN = r"test/accuracy$|forget/|retain/|auc$|acc$|nmi$|cost$"
+
+
+def main(argv: Sequence[str]) -> list[dict[str, Any]]:
+  """Runs the sweep of a command line; returns one dict a setting: the setting, and its figures."""
+  options = command.read(argv, _define)
+  mode = options.flags.sweep_mode
+  require(mode in MODES, "sweep_mode", mode, f"choose one of {', '.join(MODES)}")
+  from experiments import plan
+
+  plan.unknown_fields(options.config)
+  with command.locked(options.workdir), command.Signals() as asked:
+    return run(options, asked)
+
+
+def _define(values: Any) -> None:
+  from absl import flags
+
+  flags.DEFINE_string("sweep_mode", "auto", "how settings share a program: " + ", ".join(MODES), flag_values=values)
+  flags.DEFINE_string("show", SHOWN, "which scores the table shows", flag_values=values)
+
+
+def fields(config: Mapping[str, Any]) -> dict[str, tuple]:
+  """Dotted name -> values, of `config.sweep`.
+
+  Raises:
+    Invalid: if there is none, or a swept field is not in the config, or has no list of values.
+  """
+  found = dict(_leaves(config.get("sweep", {}), ""))
+  require(bool(found), "config.sweep", "(missing)", "give sweep=dict(method=dict(beta=(0.1, 0.2)))")
+  for name, values in found.items():
+    some = isinstance(values, (tuple, list)) and len(values) > 0
+    require(some, f"config.sweep.{name}", values, "give a tuple of values")
+    _within(config, name)
+  return {name: tuple(values) for name, values in found.items()}
+
+
+def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+  for key, value in tree.items():
+    name = f"{prefix}{key}"
+    if isinstance(value, Mapping):
+      yield from _leaves(value, f"{name}.")
+    else:
+      yield name, value
+
+
+def _within(config: Mapping[str, Any], name: str) -> None:
+  """Raises Invalid unless the config has the stage that the dotted name is a field of."""
+  at: Any = config
+  for part in name.split(".")[:-1]:
+    if not isinstance(at, Mapping) or part not in at:
+      raise Invalid(f"config.sweep.{name}", part, "the config has no such stage; sweep a field of one that it has")
+    at = at[part]
+
+
+def change(config: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
+  """A copy of the config with the fields of `setting` (dotted names) replaced."""
+  out = {key: value for key, value in config.items() if key != "sweep"}
+  for name, value in setting.items():
+    *path, last = name.split(".")
+    at = out
+    for part in path:
+      at[part] = dict(at[part])
+      at = at[part]
+    at[last] = value
+  return out
+
+
+def groups(grid: Mapping[str, tuple]) -> list[list[dict[str, Any]]]:
+  """The settings of a grid, those that may share one program together.
+
+  They differ only in floats of one stage, the last one that has any.
+  """
+  floats = [name for name, values in grid.items() if all(isinstance(v, float) for v in values)]
+  stages = [kind for kind in ORDER if any(name.startswith(f"{kind}.") for name in floats)]
+  traced = [name for name in floats if stages and name.startswith(f"{stages[-1]}.")]
+  static = [name for name in grid if name not in traced]
+  return [
+    [{**outer, **inner} for inner in _product(grid, traced)] for outer in _product(grid, static)
+  ]
+
+
+def _product(grid: Mapping[str, tuple], names: Sequence[str]) -> list[dict[str, Any]]:
+  return [dict(zip(names, values)) for values in itertools.product(*(grid[name] for name in names))]
+
+
+def together(plans: Sequence[Any], results: Sequence[Any], mode: str) -> None:
+  """Makes the stages in which the plans differ, all settings in one program, where nothing but floats differs."""
+  from ue_jax.parallel import sweep
+
+  for stages in zip(*(plan.stages.values() for plan in plans)):
+    names = [name for name in stages[0].config if len({str(s.config.get(name)) for s in stages}) > 1]
+    alike = all(s.needs == stages[0].needs and s.config.keys() == stages[0].config.keys() for s in stages)
+    floats = all(isinstance(s.config[name], float) for s in stages for name in names) if alike else False
+    missing = any(not r.path(s.hash).exists() for r, s in zip(results, stages))
+    if names and floats and missing and stages[0].kind not in ("data", "pretrained", "score"):
+      _make(sweep, stages, names, results, mode)
+
+
+def _make(sweep, stages, names, results, mode) -> None:
+  from experiments import pipeline
+
+  start, first = time.monotonic(), results[0]
+  factory, problem = pipeline.prepare(first, stages[0], first.needs(stages[0]))
+  if first.settings.progress:
+    first.settings.progress.stage(f"{stages[0].title}: {len(stages)} settings together", 0, 1)
+  columns = {name: [stage.config[name] for stage in stages] for name in names}
+  steps = first.settings.steps_per_call
+  nouns = sweep.sweep(factory, columns, problem, seed=stages[0].seed, mode=mode, steps_per_call=steps)
+  each = (time.monotonic() - start) / len(stages)
+  for stage, noun, mine in zip(stages, nouns, results):
+    mine.keep(stage, noun, each)
+
+
+def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]]:
+  """Every setting, then the table, inside a locked workdir."""
+  from experiments import folder, pipeline, plan, store, summary
+
+  rows, start, flags = [], time.monotonic(), options.flags
+  parts = groups(fields(options.config))
+  with command.progress() as progress:
+    settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
+    for points in parts:
+      plans = [plan.plan(change(options.config, point), folder.source) for point in points]
+      for one in plans:
+        pipeline.early(one)
+      results = [pipeline.Results(one, options.workdir, settings) for one in plans]
+      try:
+        together(plans, results, flags.sweep_mode)
+        for result in results:
+          result.all()
+      except pipeline.Interrupted:
+        raise asked.stopped() from None
+      for point, one, result in zip(points, plans, results):
+        rows.append({"setting": point, "figures": summary.means(summary.gather(one, result))})
+  store.write_text(options.workdir / "sweep.jsonl", "".join(store.dumps(row) + "\n" for row in rows))
+  summary.write_sweep(options, rows, _shown(rows, flags.show), time.monotonic() - start)
+  return rows
+
+
+def _shown(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
+  """The figures that differ between settings and match the pattern."""
+  names = list(dict.fromkeys(name for row in rows for name in row["figures"]))
+  differ = [n for n in names if len({str(row["figures"].get(n)) for row in rows}) > 1]
+  return [name for name in differ if re.search(pattern, name)] or differ
+
+
+if __name__ == "__main__":
+  sys.exit(command.guarded(main, sys.argv[1:], __doc__))
