@@ -28,7 +28,8 @@ def data(
     size: side of the centre square to resize to, in pixels; 0 keeps the pictures, which must then be equal in size.
   Returns:
     Data with `image` uint8 `[n, height, width, 1 or 3]`, one labelling for each class label of the set
-    (the first also as `label`), for cifar10 also `animal`; `index` counts the rows of train, then test.
+    (the first by name also as `label`, unless there is one), for cifar10 also `animal`; `index` counts the
+    rows of train, then test.
   Raises:
     Invalid: if tensorflow_datasets is not installed, the set is not prepared, or it has no pictures.
   """
@@ -83,10 +84,11 @@ def _features(builder: Any, source: str) -> tuple[str, list[str]]:
   """The name of the picture feature, and those of the class labels."""
   import tensorflow_datasets as tfds
 
-  features = dict(builder.info.features or {})
+  features = dict(sorted((builder.info.features or {}).items()))  # read from disk, their order is not stable
   images = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
   require(bool(images), "data.source", source, f"choose a set with pictures; it has {sorted(features)}")
-  return images[0], [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+  image = "image" if "image" in images else images[0]
+  return image, [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
 
 
 def _choose(n: int, count: int, seed: int, name: str) -> np.ndarray:
