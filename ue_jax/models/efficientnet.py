@@ -22,7 +22,7 @@ from ue_jax.models.model import Model, tap
 
 
 class Stage(NamedTuple):
-  """`repeats` inverted residual blocks, the first with `stride`; inside they are `expand` times as wide as their input."""
+  """`repeats` inverted residual blocks, the first with `stride`, `expand` times as wide inside as their input."""
 
   repeats: int
   kernel: int

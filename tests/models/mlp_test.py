@@ -1,0 +1,57 @@
+import jax
+import numpy as np
+import pytest
+
+from ue_jax.core import tree
+from ue_jax.core.errors import Invalid
+from ue_jax.models import mlp
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 1)).astype(np.uint8)
+
+
+def test_equals_numpy(key):
+  net = mlp.model(classes=4, widths=(7, 6))
+  params, state = net.init(key, IMAGE)
+  params = jax.tree.map(lambda p: p + 0.1, params)  # so that the biases count
+  out = net.apply(params, IMAGE, state=state)
+  h = IMAGE.reshape(3, -1) / 255
+  for name in ("block_0", "block_1"):
+    h = np.maximum(h @ np.asarray(params[name]["kernel"]) + np.asarray(params[name]["bias"]), 0)
+  np.testing.assert_allclose(out.features, h, rtol=1e-4)
+  np.testing.assert_allclose(out.logits, h @ params["head"]["kernel"] + params["head"]["bias"], rtol=1e-4)
+
+
+def test_no_hidden_layer_is_a_linear_classifier(key):
+  net = mlp.model(classes=3, widths=())
+  params, _ = net.init(key, IMAGE)
+  assert set(params) == {"head"}
+  np.testing.assert_allclose(net.apply(params, IMAGE).features, IMAGE.reshape(3, -1) / 255, rtol=1e-6)
+
+
+def test_vectors_pass_as_they_are(key):
+  x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+  net = mlp.model(widths=())
+  np.testing.assert_array_equal(net.apply(net.init(key, x)[0], x).features, x)
+
+
+def test_parameter_count(key):
+  params, _ = mlp.model().init(key, np.zeros((1, 28, 28, 1), np.uint8))
+  assert tree.size(params) == 784 * 128 + 128 + 128 * 10 + 10
+
+
+def test_dropout_keeps_the_mean_and_needs_training(key):
+  net = mlp.model(classes=2, widths=(400,), dropout=0.5)
+  params, _ = net.init(key, IMAGE)
+  params["head"] = jax.tree.map(np.ones_like, params["head"])
+  still, moving = net.apply(params, IMAGE), net.apply(params, IMAGE, train=True, key=key)
+  assert not np.allclose(still.logits, moving.logits)
+  np.testing.assert_allclose(still.logits, moving.logits, rtol=0.3)
+
+
+@pytest.mark.parametrize("field, kwargs", [
+  ("classes", dict(classes=0)), ("widths", dict(widths=(8, 0))), ("normalise", dict(normalise="x")),
+  ("dropout", dict(dropout=1.0)),
+])
+def test_wrong_settings_are_named(field, kwargs):
+  with pytest.raises(Invalid, match=f"model.{field}"):
+    mlp.model(**kwargs)

@@ -1,0 +1,199 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ue_jax.core import tree
+from ue_jax.core.errors import Invalid
+from ue_jax.models import transformer
+
+IDS = np.random.default_rng(0).integers(0, 13, (2, 6)).astype(np.int32)
+NET = transformer.model(13, 16, 2, 4, 2, 12)
+
+
+@functools.cache
+def params():
+  drawn = NET.init(jax.random.key(0), IDS)[0]
+  return jax.tree.map(lambda p: p + 0.02 if p.ndim == 1 else 2 * p, drawn)  # larger than at the start: all parts count
+
+
+run = jax.jit(lambda p, ids: NET.apply(p, ids))
+
+
+def rms(x, scale):
+  return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
+
+
+def rope(x, base=1e4):
+  length, size = x.shape
+  angle = np.arange(length)[:, None] * base ** (-np.arange(0, size, 2) / size)
+  turned = (x[:, : size // 2] + 1j * x[:, size // 2 :]) * np.exp(1j * angle)
+  return np.concatenate([turned.real, turned.imag], -1)
+
+
+def softmax(x):
+  x = np.exp(x - x.max(-1, keepdims=True))
+  return x / x.sum(-1, keepdims=True)
+
+
+def head(q, k, v):
+  scores = q @ k.T / np.sqrt(q.shape[-1])
+  scores[np.triu_indices(len(q), 1)] = -1e30
+  return softmax(scores) @ v
+
+
+def decoder(p, ids, heads=4, kv_heads=2):
+  """One sequence through the whole network, in float64."""
+  p = jax.tree.map(lambda x: np.asarray(x, np.float64), p)
+  x = p["embed"]["embedding"][ids]
+  size = x.shape[-1] // heads
+  for i in range(2):
+    b = p[f"block_{i}"]
+    w = {name: b[name]["kernel"] for name in ("q", "k", "v", "o", "gate", "up", "down")}
+    h = rms(x, b["ln1"]["scale"])
+    cut = lambda y, n: y[:, n * size : (n + 1) * size]
+    out = []
+    for n in range(heads):
+      m = n // (heads // kv_heads)
+      out.append(head(rope(cut(h @ w["q"], n)), rope(cut(h @ w["k"], m)), cut(h @ w["v"], m)))
+    x = x + np.concatenate(out, -1) @ w["o"]
+    h = rms(x, b["ln2"]["scale"])
+    gate = h @ w["gate"]
+    x = x + (gate / (1 + np.exp(-gate)) * (h @ w["up"])) @ w["down"]
+  features = rms(x, p["norm"]["scale"])
+  return features @ p["head"]["kernel"], features
+
+
+def test_the_whole_decoder_equals_numpy():
+  out = run(params(), IDS)
+  for row in range(2):
+    logits, features = decoder(params(), IDS[row])
+    np.testing.assert_allclose(out.features[row], features, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(out.logits[row], logits, rtol=1e-3, atol=1e-4)
+  assert out.logits.std() > 0.5  # not a comparison of zeros
+
+
+def test_one_head_of_attention_equals_numpy(key):
+  q, k, v = jax.random.normal(key, (3, 1, 7, 1, 4))
+  out = transformer.attend(q, k, v)
+  np.testing.assert_allclose(out[0, :, 0], head(*(np.asarray(x[0, :, 0]) for x in (q, k, v))), rtol=1e-4, atol=1e-5)
+
+
+def test_rotation_equals_numpy_keeps_length_and_sees_only_distance(key):
+  x = jax.random.normal(key, (1, 9, 1, 8))
+  turned = np.asarray(transformer.rotate(x, 100.0))[0, :, 0]
+  np.testing.assert_allclose(turned, rope(np.asarray(x)[0, :, 0], 100.0), atol=1e-5)
+  same = np.asarray(transformer.rotate(jnp.broadcast_to(x[:, :1], x.shape), 100.0))[0, :, 0]
+  products = same @ same.T
+  for distance in range(4):
+    np.testing.assert_allclose(np.diag(products, distance), products[0, distance], rtol=1e-4)
+  assert abs(products[0, 1] - products[0, 3]) > 1e-3
+
+
+def test_norm_equals_numpy(key):
+  x = 5 * jax.random.normal(key, (2, 3, 8))
+  scale = jnp.arange(8, dtype=jnp.float32)
+  out = transformer.RMSNorm().apply({"params": {"scale": scale}}, x)
+  np.testing.assert_allclose(out, rms(np.asarray(x), np.asarray(scale)), rtol=1e-5)
+
+
+def test_a_token_changes_nothing_before_it():
+  changed = IDS.copy()
+  changed[:, 3] = (changed[:, 3] + 1) % 13
+  before, after = run(params(), IDS).logits, run(params(), changed).logits
+  np.testing.assert_array_equal(before[:, :3], after[:, :3])
+  assert (abs(before[:, 3:] - after[:, 3:]).max(-1) > 1e-4).all()
+
+
+def test_padding_on_the_right_changes_nothing():
+  padded = np.pad(IDS, ((0, 0), (0, 3)))
+  np.testing.assert_allclose(run(params(), padded).logits[:, :6], run(params(), IDS).logits, atol=1e-5)
+
+
+def test_grouped_queries_equal_full_attention_with_repeated_keys_and_values():
+  full = transformer.model(13, 16, 2, 4, None, 12)
+  repeated = jax.tree.map(lambda x: x, params())
+  for i in range(2):
+    for name in "kv":
+      kernel = params()[f"block_{i}"][name]["kernel"].reshape(16, 2, 1, 4)
+      repeated[f"block_{i}"][name] = {"kernel": jnp.repeat(kernel, 2, axis=2).reshape(16, 16)}
+  shapes = tree.shapes(jax.eval_shape(full.init, jax.random.key(0), IDS)[0])
+  assert tree.shapes(repeated) == shapes
+  logits = jax.jit(lambda p: full.apply(p, IDS).logits)(repeated)
+  np.testing.assert_allclose(logits, run(params(), IDS).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("site, silent", [
+  ("mlp_out", ("down",)), ("keys", ("down",)), ("gate", ("gate",)), ("attention", ("o",)),
+])
+def test_a_zero_tap_is_a_model_without_that_part(site, silent):
+  taps = {f"block_{i}/{site}": jnp.zeros_like for i in range(2)}
+  without = {
+    name: {k: jax.tree.map(jnp.zeros_like, v) if k in silent else v for k, v in part.items()}
+    if name.startswith("block") else part for name, part in params().items()
+  }
+  out = jax.jit(lambda p: NET.apply(p, IDS, taps=taps).logits)(params())
+  np.testing.assert_allclose(out, run(without, IDS).logits, atol=1e-5)
+  assert not np.allclose(out, run(params(), IDS).logits, atol=1e-2)
+
+
+def test_taps_read_what_their_names_say():
+  seen = {}
+  taps = {f"block_1/{site}": lambda x, site=site: seen.setdefault(site, x) for site in transformer.SITES}
+  out = NET.apply(params(), IDS, taps=taps)
+  block = params()["block_1"]
+  assert seen["gate"].shape == seen["keys"].shape == (2, 6, 12)
+  np.testing.assert_allclose(seen["mlp_out"], seen["keys"] @ block["down"]["kernel"], atol=1e-5)
+  np.testing.assert_allclose(out.features, rms(np.asarray(seen["residual"]), params()["norm"]["scale"]), atol=1e-4)
+  up = rms(np.asarray(seen["residual"] - seen["mlp_out"]), block["ln2"]["scale"]) @ block["up"]["kernel"]
+  np.testing.assert_allclose(seen["keys"], jax.nn.silu(seen["gate"]) * up, atol=1e-4)
+
+
+def test_the_head_is_linear_in_the_features():
+  out = run(params(), IDS)
+  np.testing.assert_allclose(out.logits, out.features @ params()["head"]["kernel"], atol=1e-4)
+
+
+def test_a_tied_model_has_no_head_and_reads_with_the_embedding(key):
+  net = transformer.model(13, 16, 1, 4, tied=True)
+  tied, _ = net.init(key, IDS)
+  assert "head" not in tied
+  out = net.apply(tied, IDS)
+  np.testing.assert_allclose(out.logits, out.features @ tied["embed"]["embedding"].T, atol=1e-5)
+
+
+def test_bfloat16_weights_give_nearly_the_same_and_float32_logits():
+  out = run(jax.tree.map(lambda p: p.astype(jnp.bfloat16), params()), IDS)
+  assert out.logits.dtype == jnp.float32 and out.features.dtype == jnp.bfloat16
+  reference = run(params(), IDS).logits
+  assert abs(out.logits - reference).max() < 0.1 * abs(reference).max()
+
+
+def test_a_small_fact_model_has_269_thousand_parameters_and_documented_deviations(key):
+  drawn, state = transformer.model(440).init(key, IDS)
+  assert tree.size(drawn) == 2 * 440 * 96 + 2 * (4 * 96**2 + 3 * 96 * 192 + 2 * 96) + 96 == 269_280
+  assert state == {}
+  wanted = {
+    "embed/embedding": 96**-0.5, "head/kernel": 96**-0.5, "block_1/q/kernel": 96**-0.5,
+    "block_0/o/kernel": 96**-0.5 / 2, "block_1/down/kernel": 192**-0.5 / 2,
+  }
+  leaves = dict(tree.named_leaves(drawn))
+  for name, std in wanted.items():
+    np.testing.assert_allclose(leaves[name].std(), std, rtol=0.04)
+
+
+def test_the_base_of_the_rotation_may_be_traced():
+  logits = jax.jit(lambda base: transformer.model(13, 16, 2, 4, 2, 12, base).apply(params(), IDS).logits)
+  np.testing.assert_allclose(logits(jnp.float32(1e4)), run(params(), IDS).logits, atol=1e-5)
+  assert not np.allclose(logits(jnp.float32(10.0)), run(params(), IDS).logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("field, kwargs", [
+  ("width", dict(width=20)), ("kv_heads", dict(kv_heads=3)), ("vocabulary", dict(vocabulary=0)),
+  ("depth", dict(depth=1.0)),
+])
+def test_wrong_sizes_are_named(field, kwargs):
+  with pytest.raises(Invalid, match=f"model.{field}"):
+    transformer.model(**{"vocabulary": 13, **kwargs})
