@@ -19,12 +19,12 @@ K, EPS = 4, 16 / 255
 
 
 def pictures(n=300, size=16):
-  """Textured pictures with a bright square in one of four corners, and a label that has nothing to do with it."""
+  """Textured pictures with a faint square in one of four corners, and a label that has nothing to do with it."""
   rng = np.random.default_rng(0)
   corner, label = rng.integers(0, 4, n), rng.integers(0, 3, n)
   image = rng.uniform(0.35, 0.45, (n, size, size, 3)) + 0.01 * label[:, None, None, None]
   for i, c in enumerate(corner):
-    image[i, (c // 2) * 8 + 2 : (c // 2) * 8 + 6, (c % 2) * 8 + 2 : (c % 2) * 8 + 6] += 0.2
+    image[i, (c // 2) * 8 + 2 : (c // 2) * 8 + 6, (c % 2) * 8 + 2 : (c % 2) * 8 + 6] += 0.08
   arrays = {
     "image": np.round(np.clip(image, 0, 1) * 255).astype(np.uint8),
     "label": label.astype(np.int32),
