@@ -252,15 +252,20 @@ def _pmap(step, devices, axes, tree, cuts, donate):
     donate_argnums=(0,) if donate else (),
   )
 
+  over = meshes.mesh(devices)
+
   def folded(x, a):  # [.., n * m, ..] -> [.., n, m, ..]
     return x if a is None else x.reshape(x.shape[:a] + (n, x.shape[a] // n) + x.shape[a + 1 :])
+
+  def placed(x, a):  # as it will come back, or the second call would trace again
+    return jax.device_put(folded(x, a), meshes.replicated(over) if a is None else meshes.split(over))
 
   def each(fn, state):
     leaves, structure = jax.tree.flatten(state)
     return structure.unflatten([fn(x, a) for x, a in zip(leaves, axes.over(state))])
 
   def run(state, leaves):
-    state, metrics = mapped(each(folded, state), [folded(x, a) for x, a in zip(leaves, cuts)])
+    state, metrics = mapped(each(placed, state), [folded(x, a) for x, a in zip(leaves, cuts)])
     return each(lambda x, a: x if a is None else x.reshape((-1,) + x.shape[2:]), state), metrics
 
   return run

@@ -1,0 +1,80 @@
+"""Training of token models; the model is a table of bigrams."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data
+from ue_jax.models.model import Model, Out
+from ue_jax.train import language
+from ue_jax.train.loop import fit
+
+WORDS = 6
+
+
+def apply(params, inputs, *, state={}, train=False, key=None, taps={}):
+  return Out(params["table"][inputs], params["table"][inputs], state)
+
+
+MODEL = Model(lambda key, ids: ({"table": jax.random.normal(key, (WORDS, WORDS)) * 0.1}, {}), apply)
+
+
+def data(n=41, length=7):
+  """`train` counts up, `other` counts down; sequences end early at random."""
+  rng = np.random.default_rng(0)
+  first, ends = rng.integers(0, WORDS, (n, 1)), rng.integers(3, length + 1, (n, 1))
+  sign = np.where(np.arange(n)[:, None] < 30, 1, -1)
+  at = np.arange(length)[None]
+  ids = np.where(at < ends, (first + sign * at) % WORDS, 0).astype(np.int32)
+  mask = ((at > 0) & (at < ends)).astype(np.float32)
+  sets = {"train": np.arange(30, dtype=np.int32), "other": np.arange(30, n, dtype=np.int32)}
+  return Data({"ids": ids, "mask": mask, "index": np.arange(n, dtype=np.int32)}, sets)
+
+
+DATA = data()
+
+
+def test_training_learns_the_sequences_and_scores_targets_only():
+  p = language.train(MODEL, steps=120, batch_size=16, rate=0.1, probe_sets=("train", "other"), every=60)
+  history = fit(p, DATA, mode="one").history
+  assert history["train_accuracy"][-1] == 1.0 and history["train_nll"][-1] < 0.1
+  assert history["other_accuracy"][-1] == 0.0 and history["other_nll"][-1] > np.log(WORDS)
+
+
+@pytest.mark.parametrize("size", [4, 64])
+def test_scores_are_means_over_target_tokens_whatever_the_chunks(size):
+  params, _ = MODEL.init(jax.random.key(1), None)
+  ids, mask = DATA.arrays["ids"][:30], DATA.arrays["mask"][:30]
+  table = np.asarray(params["table"], np.float64)
+  logp = table - np.log(np.exp(table).sum(-1, keepdims=True))
+  nll = -(logp[ids[:, :-1], ids[:, 1:]] * mask[:, 1:]).sum() / mask.sum()
+  hits = ((table.argmax(-1)[ids[:, :-1]] == ids[:, 1:]) * mask[:, 1:]).sum() / mask.sum()
+  found = language.token_scores(MODEL, params, {}, DATA, ("train", "absent"), batch_size=size)
+  assert set(found) == {"train_nll", "train_accuracy"}
+  np.testing.assert_allclose([found["train_nll"], found["train_accuracy"]], [nll, hits], rtol=1e-5)
+
+
+def test_the_loss_is_a_mean_over_tokens_and_not_over_sequences():
+  params, _ = MODEL.init(jax.random.key(1), None)
+  batch = {"train": {k: jnp.asarray(DATA.arrays[k][:30]) for k in ("ids", "mask")}}
+  term = language.objective(MODEL)(params, {}, {}, batch, jax.random.key(0))[0]["train"]
+  wanted = language.token_scores(MODEL, params, {}, DATA, ("train",))["train_nll"]
+  np.testing.assert_allclose(term.total / term.weight, wanted, rtol=1e-5)
+  assert float(term.weight) == DATA.arrays["mask"][:30].sum()
+
+
+def test_replay_adds_terms_with_their_scales():
+  p = language.train(MODEL, train_sets=("train", "other"), scales=(1.0, 0.5), steps=5, batch_size=8)
+  history = fit(p, DATA, mode="one").history
+  np.testing.assert_allclose(history["loss"], history["train"] + 0.5 * history["other"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kw, words", [
+  (dict(train_sets=()), "train.train_sets"), (dict(scales=(1.0, 2.0)), "train.scales"),
+  (dict(train_sets=("absent",)), "set.*train"), (dict(batch_size=0), "train.batch_size"),
+])  # fmt: skip
+def test_what_does_not_fit_is_named(kw, words):
+  with pytest.raises(Invalid, match=words):
+    language.train(MODEL, **{"steps": 2, **kw}).init(jax.random.key(0), DATA)
