@@ -101,6 +101,8 @@ class Workshop:
         found[name] = build.build("train", room, **self.arguments("train", room, flavour))
       elif name == "surrogate":
         found[name] = self.subject(flavour)
+      elif name == "test" and kind == "defend":
+        found[name] = False
       elif name == "vocabulary":
         found[name] = len(self.tokens.info["vocabulary"])
     return found
