@@ -74,6 +74,8 @@ def read(argv: Sequence[str], define: Callable[[Any], None] = lambda values: Non
     raise _flag_error(error) from None
   except (AttributeError, KeyError) as error:
     raise _unknown_field(argv, error) from None
+  except (ImportError, SyntaxError, NameError) as error:
+    raise Invalid("config", Text(file), f"repair the file: {type(error).__name__}: {error}") from None
   require(len(rest) == 1, "argument", " ".join(rest[1:]), "write it as --config.FIELD=VALUE")
   require(values.mode in MODES, "mode", values.mode, f"choose one of {', '.join(MODES)}")
   stem, _, size = file.partition(":")
@@ -108,11 +110,15 @@ def _flag_error(error: Exception) -> Invalid:
 
 def _unknown_field(argv: Sequence[str], error: Exception) -> Invalid:
   """Names the flag that asked for the field which the config does not have."""
-  missing, _, hint = str(error.args[0] if error.args else error).partition("\n")
-  word = missing.strip("'\"")
-  flag = next((a for a in argv if a.startswith("--config.") and word in a.partition("=")[0].split(".")), word)
+  if "get_config" in str(error):
+    return Invalid("config", Text(argv[1]), "the file has no function get_config")
+  words, near = re.findall(r"\w+", str(error)), re.search(r'Did you mean "(\w+)"', str(error))
+  asked = [a for a in argv if a.startswith("--config.")]
+  named = [a for a in asked if words and words[0] in a.partition("=")[0].split(".")]
+  flag = [*named, *asked, "config"][0]
   name, _, value = flag.lstrip("-").partition("=")
-  return Invalid(name, Text(value), f"no such field in the config; {hint or 'see the config file'}")
+  hint = f"did you mean {near[1]}?" if near else "see the file"
+  return Invalid(name, Text(value), f"no such field in the config; {hint}")
 
 
 class Text(str):

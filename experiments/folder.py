@@ -141,12 +141,7 @@ def painter(stage: Stage, results: pipeline.Results) -> Callable[[np.ndarray, in
   module = importlib.import_module(f"ue_jax.{stage.config['name']}")
   make = getattr(module, "painter", None)
   require(callable(make), "config.protect.name", stage.config["name"], "choose a method that can paint a folder")
-  asked = inspect.signature(make).parameters
-  state, data, surrogate = results.state(stage)
-  more = {name: value for name, value in stage.config.items() if name in asked and name != "name"}
-  if "surrogate" in asked:
-    more["surrogate"] = surrogate
-  return make(state, data, **more)
+  return make(*results.state(stage))
 
 
 def levels(stage: Stage) -> int | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import importlib
 import inspect
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +52,7 @@ class Results:
   def __init__(self, plan: Plan, workdir: pathlib.Path, settings: Settings = Settings()):
     self.plan, self.workdir, self.settings = plan, workdir, settings
     self._kept: collections.OrderedDict[str, Any] = collections.OrderedDict()
+    self._models: dict[str, Model] = {}
     self._last: dict[str, Any] = {}  # last states of what is not stored yet
 
   def path(self, hash: str) -> pathlib.Path:
@@ -87,8 +89,14 @@ class Results:
   def model(self, stage: Stage) -> Model:
     """The network of a stage that makes a Subject."""
     if _pretrained(stage):
-      return _model({k: v for k, v in stage.config.items() if k != "path"}, None, "")
-    return _model(stage.parts["model"], self(stage.needs["data"]), stage.parts.get("label", "label"))
+      config, sizes = {k: v for k, v in stage.config.items() if k != "path"}, {}
+    else:
+      config = stage.parts["model"]
+      sizes = _sizes(config, self(stage.needs["data"]), stage.parts.get("label", "label"))
+    name = store.digest([config, sizes])
+    if name not in self._models:  # one object a network: compiled functions are found again by it
+      self._models[name] = make("model", config, **sizes)
+    return self._models[name]
 
   def _make(self, stage: Stage) -> None:
     start = time.monotonic()
@@ -106,13 +114,13 @@ class Results:
     last = self._last.pop(stage.hash, None)
     store.save(self.path(stage.hash), noun, {**about, "seconds": round(seconds, 3)}, last)
 
-  def state(self, stage: Stage) -> tuple[Any, Data, Any]:
-    """The last state of a `protect` stage on a folder, the Data it was made from, and its surrogate."""
+  def state(self, stage: Stage) -> tuple[Any, Data]:
+    """The last state of a `protect` stage on a folder, and the Data it was made from."""
     needs = self.needs(stage)
     factory, problem = prepare(self, stage, needs)
     like = factory().init(jax.random.key(stage.seed), problem)
     self(stage.hash)
-    return store.load_state(self.path(stage.hash), like), needs["data"], needs.get("surrogate")
+    return store.load_state(self.path(stage.hash), like), problem
 
   def _state(self, stage: Stage) -> pathlib.Path:
     return self.workdir / "state" / f"{stage.kind}-{stage.hash}"
@@ -222,11 +230,10 @@ def _score_clustering(results: Results, stage: Stage, needs: Mapping[str, Any]) 
   found: Clustering = needs["clustering"]
   data, n = needs["data"], len(needs["clustering"].labels)
   labels = np.asarray(found.labels)
-  out = {
-    "clusters": Score(float(len(np.unique(labels))), n, "near", float(len(np.unique(labels))), 1.0, float(n)),
-    "cost": Score(float(found.cost), n, "low", 0.0, 0.0, float("inf")),
-    "steps": Score(float(found.steps), n, "low", 0.0, 0.0, float("inf")),
-  }
+  k = float(len(np.unique(labels)))
+  out = {"clusters": Score(k, n, "near", k, 1.0, float(n))}
+  said = {"cost": found.cost, "steps": found.steps}
+  out |= {name: Score(float(x), n, "low", 0.0, 0.0, float("inf")) for name, x in said.items() if x is not None}
   for name in data.info.get("labels", {}):
     truth = np.asarray(data.arrays[name])
     if len(truth) == n:
@@ -238,11 +245,11 @@ def _score_clustering(results: Results, stage: Stage, needs: Mapping[str, Any]) 
 MAKERS = {"data": _data, "pretrained": _load_pretrained, "score": _score_clustering}  # all others are `_arrow`
 
 
-def _model(config: Mapping[str, Any], data: Data | Request | None, label: str) -> Model:
-  """Builds a model; the sizes of its input and output alphabet come from the Data unless the config names them."""
+def _sizes(config: Mapping[str, Any], data: Data | Request, label: str) -> dict[str, int]:
+  """The sizes of a model's input and output alphabet: they come from the Data unless the config names them."""
   sizes = {}
-  info = {} if data is None else (data.data if isinstance(data, Request) else data).info
-  if takes("model", config, "classes") and data is not None:
+  info = (data.data if isinstance(data, Request) else data).info
+  if takes("model", config, "classes"):
     names = info.get("labels", {})
     if label not in names:
       raise Invalid("train.label", label, f"choose one of {sorted(names)}, the labellings of this data")
@@ -250,7 +257,33 @@ def _model(config: Mapping[str, Any], data: Data | Request | None, label: str) -
   if takes("model", config, "vocabulary") and "vocabulary" in info:
     words = info["vocabulary"]
     sizes["vocabulary"] = words if isinstance(words, int) else len(words)
-  return make("model", config, **sizes)
+  return sizes
+
+
+@contextlib.contextmanager
+def compiled_once(folder: pathlib.Path) -> Iterator[None]:
+  """Programs that are equal are compiled once while this lasts: eight trainings of one network share theirs.
+
+  They are kept in `folder`, which is removed at the end, and at the start if a killed run left it: what another
+  machine compiled is never used. A cache that the user has set is left alone.
+  """
+  if jax.config.jax_compilation_cache_dir:
+    yield
+    return
+  from jax.experimental.compilation_cache import compilation_cache
+
+  before = jax.config.jax_persistent_cache_min_compile_time_secs
+  shutil.rmtree(folder, ignore_errors=True)
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+  compilation_cache.reset_cache()
+  try:
+    yield
+  finally:
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+    compilation_cache.reset_cache()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def early(plan: Plan) -> None:

@@ -31,6 +31,7 @@ KNOWN = (
   "reference", "select", "method", "attack", "cluster", "measure", "sweep",
 )
 GIVEN = ("model", "train", "surrogate", "label", "classes", "vocabulary")  # arguments that the pipeline can supply
+SEEDED = ("train", "select", "method", "attack", "cluster", "measure")  # made once a seed of `seeds`
 NAMES = {"pretrained": "model", "score": "cluster"}  # stage kinds which are not factories -> the factory they lean on
 
 
@@ -113,7 +114,8 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     seen = source(stage) if kind in ("data", "pretrained") else ""
     parts = {name: part for name, part in parts.items() if part is not None}
     hash = store.digest([ue_jax.__version__, kind, stage, needs, parts, seed, seen])
-    stages.setdefault(hash, Stage(kind, stage, needs, parts, seed, hash, f"{kind} {title}".strip()))
+    which = f" (seed {seed})" if len(seeds(config)) > 1 and kind in SEEDED else ""
+    stages.setdefault(hash, Stage(kind, stage, needs, parts, seed, hash, f"{kind} {title}{which}"))
     return hash
 
   data = add("data", config["data"], title=short(config["data"]))
@@ -284,7 +286,7 @@ def _measured(config, add, rows, common, seed):
 
 
 def _scores(add, measures, needs, label, seed, title):
-  return {name: add("measure", m, needs, {"label": label}, seed, f"{title} / {name}") for name, m in measures.items()}
+  return {name: add("measure", m, needs, {"label": label}, seed, f"{name} of {title}") for name, m in measures.items()}
 
 
 def _cluster(config, data, add):

@@ -47,7 +47,7 @@ def run(options: command.Options, asked: command.Signals) -> Any:
   todo = plan.plan(options.config, folder.source)
   pipeline.early(todo)
   flags = options.flags
-  with command.progress() as progress:
+  with command.progress() as progress, pipeline.compiled_once(options.workdir / "compiled"):
     settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
     results = pipeline.Results(todo, options.workdir, settings)
     try:

@@ -145,7 +145,7 @@ def read_history(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _damaged(path: pathlib.Path, file: pathlib.Path, what: str) -> Invalid:
-  return Invalid("artefact", str(file), f"{what}; delete the folder {path} and run the same command again")
+  return Invalid(str(file), what, f"delete the folder {path} and run the same command again")
 
 
 def _check(file: pathlib.Path) -> list:

@@ -37,7 +37,9 @@ class Summary(NamedTuple):
 def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: float) -> Summary:
   """Gathers the scores, writes every file of the summary into the workdir and returns what to print."""
   scores = gather(plan, results)
-  shown = accuracy_tables(plan, scores, results) if plan.kind == "protect" else score_tables(scores)
+  protect = plan.kind == "protect"
+  shown = accuracy_tables(plan, scores, results) if protect else []
+  shown += score_tables([s for s in scores if not protect or s["measure"] != "utility"])
   shown += [budgets(plan, results)] if plan.variants else []
   shown += [painted.table()] if painted else []
   env = environment()
@@ -76,7 +78,8 @@ def score_tables(scores: Sequence[Mapping[str, Any]]) -> list[Table]:
   """One table a measure: a line a score, a column a row of the experiment, then which way is better, and the target."""
   out = []
   for measure in dict.fromkeys(s["measure"] for s in scores):
-    mine = [s for s in scores if s["measure"] == measure]
+    place = lambda s: " / ".join(part for part in (s["row"], s["group"]) if part)
+    mine = [{**s, "row": place(s)} for s in scores if s["measure"] == measure]
     rows = list(dict.fromkeys(s["row"] for s in mine))
     lines = []
     for name in dict.fromkeys(s["name"] for s in mine):
@@ -103,7 +106,7 @@ def accuracy_tables(plan: Plan, scores: Sequence[Mapping[str, Any]], results: An
     line = [row]
     for group in groups:
       last, base = value(row, group, "test/accuracy"), value(clean, group, "test/accuracy")
-      line += [mean(last), float(np.mean(base) - np.mean(last)) if last and base else None]
+      line += [mean(last), round(float(np.mean(base) - np.mean(last)), 9) if last and base else None]
     overview.append(line)
   columns = ["trained on", *(c for group in groups for c in (group, "drop"))]
   out = [Table("Accuracy on clean test pictures after the last step, and its drop against clean", columns, overview)]

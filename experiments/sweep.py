@@ -147,7 +147,7 @@ def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]
 
   rows, start, flags = [], time.monotonic(), options.flags
   parts = groups(fields(options.config))
-  with command.progress() as progress:
+  with command.progress() as progress, pipeline.compiled_once(options.workdir / "compiled"):
     settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
     for points in parts:
       plans = [plan.plan(change(options.config, point), folder.source) for point in points]

@@ -1,0 +1,73 @@
+"""A person's own folder: full size, same names, never overwritten, within the budget on the bytes written."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import run
+
+CONFIG = """
+import ml_collections
+def get_config(arg=""):
+  return ml_collections.ConfigDict({{
+    "data": {{"name": "data.folder", "path": {path!r}, "size": 16}},
+    "protect": {{"name": "protect.noise", "kind": "sample", "eps": 8 / 255}},
+  }})
+"""
+
+
+@pytest.fixture
+def pictures(tmp_path):
+  """Grey, colour, alpha, two with one stem, one broken, one that is no picture."""
+  draw = np.random.default_rng(0)
+  root = tmp_path / "mine"
+  (root / "a").mkdir(parents=True)
+  Image.fromarray(draw.integers(0, 256, (40, 31, 3), np.uint8)).save(root / "a" / "one.jpg")
+  Image.fromarray(draw.integers(0, 256, (25, 24), np.uint8)).save(root / "a" / "one.png")
+  Image.fromarray(draw.integers(0, 256, (30, 50, 4), np.uint8)).save(root / "two.webp", lossless=True)
+  (root / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+  (root / "notes.txt").write_text("not a picture")
+  (tmp_path / "config.py").write_text(CONFIG.format(path=str(root)))
+  return tmp_path
+
+
+def go(where):
+  return run.main([f"--config={where}/config.py", f"--workdir={where}/out"])
+
+
+def read(path):
+  return np.asarray(Image.open(path).convert("RGBA")).astype(int)
+
+
+def test_every_readable_picture_is_protected_at_its_own_size_within_the_budget(pictures, capsys):
+  go(pictures)
+  said, out = capsys.readouterr().out, pictures / "out" / "protected"
+  written = {str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file()}
+  assert set(written) == {"a/one.jpg.png", "a/one.png.png", "two.png"}
+  for name, source in {"a/one.jpg.png": "a/one.jpg", "a/one.png.png": "a/one.png", "two.png": "two.webp"}.items():
+    before, after = read(pictures / "mine" / source), read(written[name])
+    assert before.shape == after.shape and (before[..., 3] == after[..., 3]).all()
+    assert 0 < np.abs(before - after).max() <= 8
+  assert "broken.png" in said and "notes.txt" in said
+  assert (pictures / "out" / "summary.html").stat().st_size > 1000
+
+
+def test_what_is_there_is_never_overwritten_and_the_rest_goes_on(pictures, capsys):
+  go(pictures)
+  out = pictures / "out" / "protected"
+  first = {p: p.read_bytes() for p in out.rglob("*.png")}
+  (out / "two.png").unlink()
+  foreign = Image.fromarray(np.zeros((25, 24), np.uint8))
+  foreign.save(out / "a" / "one.png.png")
+  capsys.readouterr()
+  go(pictures)
+  assert (out / "two.png").read_bytes() == first[out / "two.png"]
+  assert not np.asarray(Image.open(out / "a" / "one.png.png")).any()
+  assert "another file is in its place" in capsys.readouterr().out
+
+
+def test_a_new_picture_in_the_folder_is_seen(pictures):
+  go(pictures)
+  Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(pictures / "mine" / "three.png")
+  go(pictures)
+  assert (pictures / "out" / "protected" / "three.png").exists()

@@ -1,0 +1,111 @@
+"""Stages are made once; the pipeline gives factories what they ask for; clusterings are scored."""
+
+import numpy as np
+import pytest
+
+from experiments import pipeline, store
+from experiments.plan import plan
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Clustering, Data
+
+TRAIN = {
+  "data": {"name": "data.embedded", "source": "digits", "train": 40, "test": 20},
+  "model": {"name": "models.mlp", "widths": (4,)},
+  "train": {"name": "train.supervised", "steps": 3, "batch_size": 20, "label": "parity"},
+  "measure": {"utility": {"name": "audit.utility"}},
+}
+
+
+def times(workdir):
+  return {p.parent.name: p.stat().st_mtime_ns for p in (workdir / "artefacts").glob("*/manifest.json")}
+
+
+def made(config, workdir):
+  results = pipeline.Results(plan(config), workdir)
+  results.all()
+  return results
+
+
+def test_what_is_stored_is_not_made_again_and_a_new_measure_does_not_retrain(tmp_path):
+  made(TRAIN, tmp_path)
+  first = times(tmp_path)
+  made(TRAIN, tmp_path)
+  assert times(tmp_path) == first
+  made({**TRAIN, "measure": {"utility": {"name": "audit.utility", "sets": ("test",)}}}, tmp_path)
+  new = set(times(tmp_path)) - set(first)
+  assert {name.partition("-")[0] for name in new} == {"measure"} and first.items() <= times(tmp_path).items()
+
+
+def test_a_model_gets_as_many_outputs_as_its_labelling_has_classes(tmp_path):
+  results = made(TRAIN, tmp_path)
+  (stage,) = (s for s in results.plan.stages.values() if s.kind == "train")
+  subject = results(stage.hash)
+  assert subject.params["head"]["kernel"].shape[-1] == 2
+  assert subject.model.apply(subject.params, np.zeros((1, 8, 8, 1), np.uint8)).logits.shape == (1, 2)
+
+
+def test_a_labelling_that_does_not_exist_is_named(tmp_path):
+  config = {**TRAIN, "train": {**TRAIN["train"], "label": "colour"}}
+  with pytest.raises(Invalid, match="colour.*parity"):
+    made(config, tmp_path)
+
+
+def test_wrong_values_are_named_before_anything_is_made(tmp_path):
+  config = {**TRAIN, "protect": {"name": "protect.noise", "eps": 2.0}}
+  with pytest.raises(Invalid, match="protect.eps"):
+    pipeline.early(plan(config))
+
+
+def test_a_damaged_artefact_stops_the_run(tmp_path):
+  results = made(TRAIN, tmp_path)
+  path = results.path(results.plan.clean) / "data.npz"
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(Invalid, match="data.npz"):
+    made({**TRAIN, "seeds": (1,)}, tmp_path)
+
+
+def test_the_keeper_writes_when_time_has_passed_and_what_is_left_when_asked():
+  written = []
+
+  class Keeper:
+    latest = extra = None
+    save = staticmethod(lambda *checkpoint: written.append(checkpoint))
+
+  keeper = pipeline.Timed(Keeper, seconds=1000)
+  keeper.save(1, "a")
+  keeper.save(2, "b")
+  assert written == []
+  keeper.flush()
+  keeper.flush()
+  assert written == [(2, "b")]
+  keeper = pipeline.Timed(Keeper, seconds=0)
+  keeper.save(3, "c", {})
+  assert written[-1] == (3, "c", {})
+
+
+def test_asked_to_stop_no_further_stage_is_begun(tmp_path):
+  results = pipeline.Results(plan(TRAIN), tmp_path, pipeline.Settings(stop=lambda: True))
+  with pytest.raises(pipeline.Interrupted):
+    results.all()
+  assert not (tmp_path / "artefacts").exists()
+
+
+def test_a_clustering_is_scored_against_every_labelling(tmp_path):
+  labels = {"fine": ["a", "b", "c"], "coarse": ["x", "y"]}
+  arrays = {"index": np.arange(6), "fine": np.array([0, 0, 1, 1, 2, 2]), "coarse": np.array([0, 1, 0, 1, 0, 1])}
+  data = Data(arrays, {"train": np.arange(6)}, {"labels": labels})
+  found = Clustering(np.array([5, 5, 0, 0, 3, 3]), cost=np.float32(2), steps=np.int32(4))
+  scores = pipeline._score_clustering(None, None, {"clustering": found, "data": data})
+  assert scores["fine/acc"].value == scores["fine/nmi"].value == scores["fine/ari"].value == 1
+  assert scores["coarse/acc"].value == pytest.approx(1 / 3) and scores["coarse/nmi"].value == pytest.approx(0, abs=1e-6)
+  assert scores["cost"].value == 2 and scores["steps"].value == 4 and scores["clusters"].value == 3
+  bare = pipeline._score_clustering(None, None, {"clustering": found._replace(cost=None, steps=None), "data": data})
+  assert "cost" not in bare and "steps" not in bare
+
+
+def test_subjects_of_earlier_runs_are_read_with_their_history(tmp_path):
+  results = made(TRAIN, tmp_path)
+  (stage,) = (s for s in results.plan.stages.values() if s.kind == "train")
+  history = store.read_history(results.path(stage.hash))
+  assert list(history["step"]) == [1, 2, 3] and history["loss"].shape == (3,)
+  assert list(results(stage.hash).history) == list(history)

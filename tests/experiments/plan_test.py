@@ -1,0 +1,124 @@
+"""From configs to stages: what shares a hash, what does not, and what is refused."""
+
+import copy
+
+import pytest
+
+from experiments.plan import many, plan
+from ue_jax.core.errors import Invalid
+
+PROTECT = {
+  "seed": 0, "seeds": (0, 1), "labellings": ("label", "parity"),
+  "data": {"name": "data.embedded", "source": "digits"},
+  "surrogate": {"model": {"name": "models.mlp"}, "train": {"name": "train.supervised", "label": "loops", "steps": 5}},
+  "protect": {"name": "protect.unlearnable_clusters", "k": 3, "eps": 0.1},
+  "controls": {"sample": {"name": "protect.noise", "kind": "sample"}},
+  "model": {"name": "models.mlp"}, "train": {"name": "train.supervised", "steps": 5},
+  "measure": {"utility": {"name": "audit.utility"}},
+}
+FORGET = {
+  "data": {"name": "data.facts"}, "model": {"name": "models.transformer"}, "train": {"name": "train.language"},
+  "reference": True, "method": {"name": "forget.npo"}, "attack": {"name": "audit.relearn"},
+  "measure": {"utility": {"name": "audit.utility"}, "membership": {"name": "audit.membership"}},
+}
+CLUSTER = {"data": {"name": "data.embedded"}, "cluster": {"name": "cluster.k_means", "k": 3}}
+
+
+def changed(config, path, value):
+  out = copy.deepcopy(config)
+  at = out
+  *parts, last = path.split(".")
+  for part in parts:
+    at = at[part]
+  at[last] = value
+  return out
+
+
+def hashes(config, *kinds):
+  return {s.hash for s in plan(config).stages.values() if s.kind in kinds}
+
+
+def test_the_plan_is_a_pure_function_and_every_stage_comes_after_what_it_needs():
+  for config in (PROTECT, FORGET, CLUSTER):
+    before = copy.deepcopy(config)
+    stages = list(plan(config).stages.values())
+    assert [s.hash for s in stages] == [s.hash for s in plan(config).stages.values()] and config == before
+    for i, stage in enumerate(stages):
+      assert set(stage.needs.values()) <= {s.hash for s in stages[:i]}
+
+
+def test_a_protect_experiment_trains_every_variant_under_every_labelling_and_seed():
+  made = plan(PROTECT)
+  assert list(made.variants) == ["clean", "sample", "unlearnable_clusters"]
+  assert [(c.row, c.group, c.seed) for c in made.cells] == [
+    (row, label, seed) for row in made.variants for label in ("label", "parity") for seed in (0, 1)
+  ]
+  assert len({c.made for c in made.cells}) == 12
+  assert sum(s.title.startswith("train surrogate") for s in made.stages.values()) == 1
+
+
+def test_a_forget_experiment_attacks_the_method_and_the_reference_but_not_the_original():
+  rows = [c.row for c in plan(FORGET).cells]
+  assert rows == ["original", "reference", "npo", "reference + relearn", "npo + relearn"]
+  measured = next(s for s in plan(FORGET).stages.values() if s.kind == "measure")
+  assert set(measured.needs) == {"subject", "data", "original", "reference"}
+
+
+def test_changing_a_measure_makes_only_measures_again():
+  other = changed(FORGET, "measure.utility.chunk", 64)
+  kinds = ("data", "train", "method", "attack")
+  assert hashes(FORGET, *kinds) == hashes(other, *kinds)
+  assert hashes(FORGET, "measure") != hashes(other, "measure")
+
+
+@pytest.mark.parametrize("path, value, same, different", [
+  ("data.source", "mnist5k", (), ("data", "train", "protect", "measure")),
+  ("protect.eps", 0.2, ("data",), ("protect", "train", "measure")),
+  ("train.steps", 6, ("data", "protect"), ("train", "measure")),
+  ("surrogate.train.steps", 6, ("data",), ("protect",)),
+  ("seed", 1, ("data",), ("protect",)),
+])
+def test_a_change_reaches_its_own_stage_and_all_later_ones(path, value, same, different):
+  other = changed(PROTECT, path, value)
+  for kind in same:
+    assert hashes(PROTECT, kind) == hashes(other, kind)
+  for kind in different:
+    assert hashes(PROTECT, kind) != hashes(other, kind)
+
+
+def test_a_second_method_shares_the_original_and_the_reference():
+  both = changed(FORGET, "method", {"a": {"name": "forget.npo"}, "b": {"name": "forget.graddiff"}})
+  assert hashes(FORGET, "train") == hashes(both, "train")
+  assert hashes(FORGET, "method") < hashes(both, "method")
+
+
+def test_changed_files_are_seen():
+  assert plan(CLUSTER, lambda stage: "a").clean != plan(CLUSTER, lambda stage: "b").clean
+
+
+def test_a_defence_without_a_name_is_none():
+  config = {**PROTECT, "defend": {"none": {"name": ""}, "jpeg": {"name": "protect.jpeg"}}}
+  try:
+    rows = list(plan(config).variants)
+  except Invalid as error:
+    pytest.skip(f"no such defence: {error}")
+  assert rows[:2] == ["clean", "clean + jpeg"] and len(rows) == 6
+
+
+def test_one_stage_goes_by_the_last_word_of_its_module():
+  assert list(many(FORGET, "method")) == ["npo"] and list(many(FORGET, "measure")) == ["utility", "membership"]
+
+
+@pytest.mark.parametrize("path, value, field", [
+  ("method.name", "forget.nothing", "method.name"),
+  ("method.betta", 0.1, "config.method.betta"),
+  ("measure.utility.name", "forget.npo", "measure.name"),
+  ("model", {"depth": 2}, "config.model"),
+  ("seeds", ("a",), "config.seeds"),
+  ("train", {}, "config.train"),
+  ("data", {}, "config.data"),
+])
+def test_what_cannot_be_planned_is_named(path, value, field):
+  with pytest.raises(Invalid) as error:
+    plan(changed(FORGET, path, value))
+  assert error.value.field == field

@@ -1,0 +1,79 @@
+"""Whole experiments in one process: what the reader gets is what was measured."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import run, summary
+from ue_jax.report import results
+
+CONFIG = """
+import ml_collections
+def get_config(arg=""):
+  return ml_collections.ConfigDict({
+    "title": "cuda <on> digits", "seeds": (0, 1), "labellings": ("label", "parity"),
+    "data": {"name": "data.embedded", "source": "digits", "train": 60, "test": 40},
+    "protect": {"name": "protect.cuda"},
+    "model": {"name": "models.mlp", "widths": (8,)},
+    "train": {"name": "train.supervised", "steps": 20, "batch_size": 20, "every": 10},
+  })
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+  root = tmp_path_factory.mktemp("run")
+  (root / "config.py").write_text(CONFIG)
+  result = run.main([f"--config={root}/config.py", f"--workdir={root}/out", "--mode=one"])
+  return root / "out", result
+
+
+def rows(workdir):
+  return [json.loads(line) for line in (workdir / "scores.jsonl").read_text().splitlines()]
+
+
+def test_the_recorded_result_holds_the_means_of_the_scores_and_can_be_read_again(ran):
+  workdir, result = ran
+  read = results.read(workdir / "result.json")
+  assert read._replace(figures=0) == result._replace(figures=0) and set(read.figures) == set(result.figures)
+  assert result.seeds == (0, 1) and result.wall_s > 0 and result.config["protect"]["name"] == "protect.cuda"
+  for row in ("clean", "cuda"):
+    for label in ("label", "parity"):
+      place = {"row": row, "group": label, "name": "test/accuracy"}
+      values = [s["value"] for s in rows(workdir) if {k: s[k] for k in place} == place]
+      assert len(values) == 2
+      figure = result.figures[f"{row}/{label}/test/accuracy"]
+      assert list(figure) == pytest.approx([np.mean(values), np.std(values, ddof=1)])
+  assert result.figures["cuda/levels"] > 50 and result.figures["clean/levels"] == 0
+
+
+def test_the_page_is_whole_and_needs_nothing_beside_it(ran):
+  text = (ran[0] / "summary.html").read_text()
+  assert text.rstrip().endswith("</html>") and "<script" not in text and "cuda &lt;on&gt; digits" in text
+  for part in ("Accuracy on clean test pictures", "labelling &#x27;parity&#x27;", "Distance from the clean pictures",
+               "test_accuracy", "protect.cuda", "jaxlib", "before and after cuda"):
+    assert part in text, part
+  assert "before and after clean" not in text
+
+
+def test_the_same_command_again_makes_nothing_and_says_the_same(ran, capsys):
+  workdir, result = ran
+  before = {p: p.stat().st_mtime_ns for p in (workdir / "artefacts").rglob("*")}
+  again = run.main([f"--config={workdir.parent}/config.py", f"--workdir={workdir}"])
+  assert again.figures == result.figures
+  assert {p: p.stat().st_mtime_ns for p in (workdir / "artefacts").rglob("*")} == before
+  said = capsys.readouterr()
+  assert said.err == "" and "drop" in said.out and str(workdir / "summary.html") in said.out
+
+
+def test_several_seeds_show_as_mean_and_standard_deviation():
+  assert summary.mean([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+  assert summary.mean([2.0]) == 2.0 and summary.mean([]) is None
+
+
+def test_the_tiny_clustering_config_finds_digits(tmp_path, capsys):
+  result = run.main(["--config=configs/cluster/k_means.py:tiny", f"--workdir={tmp_path}"])
+  assert result.figures["k_means/label/acc"] > 0.6
+  assert result.figures["k_means/label/nmi"] > 0.6
+  assert "k_means" in capsys.readouterr().out

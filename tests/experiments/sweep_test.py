@@ -1,0 +1,49 @@
+"""Grids: what shares a program, and that the table equals single runs."""
+
+import json
+
+import pytest
+
+from experiments import run, sweep
+from ue_jax.core.errors import Invalid
+
+CONFIG = """
+import ml_collections
+def get_config(arg=""):
+  return ml_collections.ConfigDict({
+    "data": {"name": "data.embedded", "source": "digits", "train": 60, "test": 40},
+    "model": {"name": "models.mlp", "widths": (8,)},
+    "train": {"name": "train.supervised", "steps": 10, "batch_size": 20, "rate": 0.01},
+    "sweep": {"train": {"rate": (0.001, 0.1), "steps": (5, 10)}},
+  })
+"""
+
+
+def test_floats_of_the_last_stage_share_a_program_and_all_else_is_apart():
+  grid = {"method.beta": (0.1, 0.2), "train.rate": (0.5,), "method.steps": (3, 4)}
+  parts = sweep.groups(grid)
+  assert [[p["method.beta"] for p in part] for part in parts] == [[0.1, 0.2], [0.1, 0.2]]
+  assert [part[0]["method.steps"] for part in parts] == [3, 4]
+
+
+@pytest.mark.parametrize("grid", [{}, {"method": {"beta": ()}}, {"method": {"beta": 0.1}}, {"metod": {"beta": (0.1,)}}])
+def test_a_grid_that_is_none_is_named(grid):
+  with pytest.raises(Invalid, match="config.sweep"):
+    sweep.fields({"method": {"name": "forget.npo"}, "sweep": grid})
+
+
+def test_the_figures_of_a_sweep_are_those_of_single_runs(tmp_path, capsys):
+  (tmp_path / "config.py").write_text(CONFIG)
+  rows = sweep.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/sweep", "--mode=one"])
+  assert [row["setting"] for row in rows] == [
+    {"train.steps": s, "train.rate": r} for s in (5, 10) for r in (0.001, 0.1)
+  ]
+  for row in rows[1:3]:
+    flags = [f"--config.{name}={value}" for name, value in row["setting"].items()]
+    out = f"--workdir={tmp_path}/{row['setting']['train.steps']}"
+    single = run.main([f"--config={tmp_path}/config.py", out, "--mode=one", *flags]).figures
+    assert set(single) == set(row["figures"])
+    assert all(abs(single[name] - value) < 1e-3 for name, value in row["figures"].items())
+  assert len({row["figures"]["original/train/nll"] for row in rows}) == 4
+  lines = [json.loads(line) for line in (tmp_path / "sweep" / "sweep.jsonl").read_text().splitlines()]
+  assert lines == rows and "train.rate" in capsys.readouterr().out
