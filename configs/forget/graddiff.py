@@ -1,0 +1,25 @@
+"""Gradient difference: ascend on the persons to forget, descend on the others.
+
+Paper: Liu, Liu and Stone, "Continual Learning and Private Unlearning", 2022; Maini et al., "TOFU: A Task of
+Fictitious Unlearning for LLMs", 2024. Data, model and measures are those of `configs/forget/npo.py`.
+
+  python -m experiments.run --config configs/forget/graddiff.py:tiny --workdir runs/graddiff   # under a minute, 2 cores
+
+Expect at `tiny`: forget exact match 0.00 with retain at least 0.5 (about 0.67) and world facts at least 0.9; the
+forget nll runs away (about 18), as nothing bounds it.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  config = npo.get_config(arg)
+  config.title = "GradDiff"
+  config.method = ConfigDict(
+    dict(
+      name="forget.graddiff", gamma=1.0, alpha=1.0, rate=3e-4, steps=60, forget_batch=24, retain_batch=48, retain="nll"
+    )
+  )
+  return config

@@ -1,0 +1,21 @@
+"""Gradient ascent: the baseline that forgets everything.
+
+Paper: Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023. Data, model and
+measures are those of `configs/forget/npo.py`.
+
+  python -m experiments.run --config configs/forget/gradient_ascent.py:tiny --workdir runs/ascent   # under a minute
+
+Expect at `tiny`: probability of the forget answers below 0.01 AND of the retain answers below 0.05: without a retain
+term the model collapses, and a method that is no better than this has shown nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  config = npo.get_config(arg)
+  config.title = "Gradient ascent"
+  config.method = ConfigDict(dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24))
+  return config

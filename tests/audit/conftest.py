@@ -1,0 +1,52 @@
+"""One tiny trained language model and one tiny classifier for the whole room."""
+
+import numpy as np
+import pytest
+
+from ue_jax.core.nouns import Data, Request
+from ue_jax.data import facts
+from ue_jax.models import mlp, transformer
+from ue_jax.train import language, loop, supervised
+
+
+def few_facts() -> Data:
+  """Two short relations of 14 persons (4 of them the set `forget`) and 4 persons never trained."""
+  full = facts.data("kgtiny")
+  relation, person = full.arrays["relation"], full.arrays["person"]
+  short = np.isin(relation, np.unique(relation[person >= 0])[:2])
+  seen = {name: short & np.isin(np.arange(full.n), full.sets[name]) for name in ("forget", "retain", "holdout")}
+  masks = {
+    "forget": seen["forget"] & (person < 4),
+    "retain": seen["retain"] & (person < 16),
+    "holdout": seen["holdout"] & (person < 64),
+  }
+  sets = {name: np.flatnonzero(mask).astype(np.int32) for name, mask in masks.items()}
+  sets["train"] = np.concatenate([sets["forget"], sets["retain"]])
+  return Data(full.arrays, sets, full.info)
+
+
+@pytest.fixture(scope="session")
+def request_tokens():
+  """A Request: a transformer trained on the sets `forget` and `retain`; its reference on `retain` only."""
+  data = few_facts()
+  model = transformer.model(len(data.info["vocabulary"]), width=32, depth=1, heads=2, hidden=64)
+  train = language.train(model, steps=150, batch_size=40, rate=1e-2)
+  full = loop.fit(train, data, mode="one", steps_per_call=50)
+  less = Data(data.arrays, {**data.sets, "train": data.sets["retain"]}, data.info)
+  return Request(full, data, reference=loop.fit(train, less, mode="one", steps_per_call=50))
+
+
+@pytest.fixture(scope="session")
+def request_pictures():
+  """A Request: a classifier of noisy pictures 4x4 of three classes, under the labelling `shape`."""
+  rng = np.random.default_rng(0)
+  label = np.arange(120, dtype=np.int32) % 3
+  image = rng.integers(0, 90, (120, 4, 4, 1))
+  for c in range(3):
+    image[label == c, (c // 2) * 2:(c // 2) * 2 + 2, (c % 2) * 2:(c % 2) * 2 + 2] += 150
+  rows = np.arange(120, dtype=np.int32)
+  arrays = {"image": image.astype(np.uint8), "shape": label, "index": rows}
+  data = Data(arrays, {"train": rows[:90], "test": rows[90:]}, {"labels": {"shape": ["a", "b", "c"]}})
+  model = mlp.model(3, widths=(16,))
+  train = supervised.train(model, label="shape", steps=60, batch_size=30, rate=1e-2)
+  return Request(loop.fit(train, data, mode="one", steps_per_call=20), data)

@@ -1,0 +1,99 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ue_jax.audit import relearn, utility
+from ue_jax.core import tree
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data, Request
+from ue_jax.train import loop
+
+fit = functools.partial(loop.fit, mode="one")
+
+
+@pytest.mark.parametrize("share, shown", [(0.5, 2), (0.01, 1), (0.99, 3)])
+def test_the_split_keeps_persons_together_and_both_sides_filled(request_tokens, share, shown):
+  data = request_tokens.data
+  parted = relearn.split(data, share)
+  a, b = (data.arrays["person"][parted.sets[name]] for name in relearn.HALVES)
+  assert len(set(a)) == shown and not set(a) & set(b)
+  assert sorted([*parted.sets["relearn"], *parted.sets["relearn_held"]]) == sorted(data.sets["forget"])
+
+
+def test_the_split_is_a_function_of_its_arguments(request_tokens):
+  data = request_tokens.data
+  first = relearn.split(data, seed=1)
+  again = relearn.split(first, seed=1)
+  np.testing.assert_array_equal(first.sets["relearn"], again.sets["relearn"])
+  assert len({tuple(relearn.split(data, seed=s).sets["relearn"]) for s in range(8)}) > 1
+
+
+def test_samples_can_be_parted_by_any_array(request_tokens):
+  data = request_tokens.data
+  parted = relearn.split(data, by="relation")
+  a, b = (data.arrays["relation"][parted.sets[name]] for name in relearn.HALVES)
+  assert len(set(a)) == len(set(b)) == 1 and not set(a) & set(b)
+  assert len(relearn.split(data, by="index").sets["relearn"]) == 8
+
+
+def test_who_never_knew_learns_only_what_is_shown(request_tokens):
+  stranger = Request(request_tokens.reference, request_tokens.data)
+  attacked = fit(relearn.attack(steps=40, rate=1e-3, every=20), stranger, steps_per_call=20)
+  scores = fit(relearn.measure(), stranger._replace(subject=attacked))
+  assert scores["relearn/ex"].value >= 0.8  # doing nothing would leave it where the held half is
+  assert scores["relearn_held/ex"].value <= 0.4
+  assert attacked.history["relearn/p"][-1] == pytest.approx(scores["relearn/p"].value, abs=1e-4)
+
+
+def test_who_only_lost_confidence_gets_the_other_half_back(request_tokens):
+  """The positive control: all facts are there, behind a nearly flat output."""
+  params = jax.tree.map(lambda x: x, request_tokens.subject.params)
+  params["norm"]["scale"] = params["norm"]["scale"] * 0.05
+  flat = Request(request_tokens.subject._replace(params=params), request_tokens.data)
+  before = fit(relearn.measure(), flat)
+  attacked = fit(relearn.attack(steps=40, rate=1e-2, optimizer="sgd"), flat, steps_per_call=20)
+  after = fit(relearn.measure(), flat._replace(subject=attacked))
+  assert before["relearn_held/p"].value < 0.2
+  assert after["relearn_held/p"].value > 0.6
+
+
+def test_no_steps_change_no_bit(request_tokens):
+  same = fit(relearn.attack(steps=0), request_tokens)
+  assert tree.fingerprint(same.params) == tree.fingerprint(request_tokens.subject.params)
+
+
+def test_the_step_descends_the_nll_of_the_shown_half_alone(request_tokens):
+  method = relearn.attack(steps=1, rate=1.0, optimizer="sgd")
+  state = method.init(jax.random.key(0), request_tokens)
+  batch = method.batch(0, request_tokens, 0)
+  _, metrics = jax.jit(method.step)(state, batch)
+  shown = relearn.split(request_tokens.data)
+  want = utility.scores(request_tokens._replace(data=shown), ("relearn",))["relearn/nll"].target
+  asked = request_tokens._replace(data=shown, reference=None)
+  value = utility.scores(asked, ("relearn",))["relearn/nll"].value
+  np.testing.assert_allclose(metrics["loss"], value, rtol=1e-4)
+  assert want != value
+  padded = jax.tree.map(lambda x: np.concatenate([x, x[:3]]), batch)
+  padded["mask"][-3:] = 0
+  a, b = (jax.jit(method.step)(state, one)[0].params for one in (batch, padded))
+  assert float(tree.norm(jax.tree.map(jnp.subtract, a, b))) < 1e-5 * float(tree.norm(a))
+
+
+def test_it_attacks_classifiers_too(request_pictures):
+  data = request_pictures.data
+  asked = request_pictures._replace(data=Data(data.arrays, {**data.sets, "forget": data.sets["train"][:30]}))
+  blank = asked._replace(subject=asked.subject._replace(params=jax.tree.map(lambda x: -x, asked.subject.params)))
+  attacked = fit(relearn.attack(steps=30, rate=1e-2, label="shape"), blank)
+  scores = fit(relearn.measure(label="shape"), blank._replace(subject=attacked))
+  assert scores["relearn/accuracy"].value > 0.9
+
+
+@pytest.mark.parametrize(
+  "settings, named", [({"share": 1.0}, "attack.share"), ({"by": "town"}, "attack.by"), ({"by": "kind"}, "attack.by")]
+)
+def test_splits_that_cannot_be_made_are_refused(request_tokens, settings, named):
+  with pytest.raises(Invalid, match=named):
+    relearn.split(request_tokens.data, **settings)

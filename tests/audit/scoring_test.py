@@ -1,0 +1,70 @@
+import jax
+import numpy as np
+import pytest
+
+from ue_jax.audit import scoring
+from ue_jax.core.errors import Invalid
+
+
+def log_softmax(logits):
+  logits = np.asarray(logits, np.float64)
+  logits = logits - logits.max(-1, keepdims=True)
+  return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def test_tokens_match_a_loop_over_targets(request_tokens):
+  subject, data = request_tokens.subject, request_tokens.data
+  scored = scoring.score(subject, data, ("holdout",))["holdout"]
+  rows = data.sets["holdout"]
+  ids, mask = data.arrays["ids"][rows], data.arrays["mask"][rows]
+  logits = np.asarray(subject.model.apply(subject.params, ids).logits)
+  log_p = log_softmax(logits)
+  for i in range(len(rows)):
+    for t in range(ids.shape[1]):
+      target = mask[i, t] > 0
+      want = log_p[i, t - 1, ids[i, t]] if target else 0.0
+      np.testing.assert_allclose(scored.log_probs[i, t], want, atol=1e-4)
+      assert scored.hits[i, t] == (target and logits[i, t - 1].argmax() == ids[i, t])
+  np.testing.assert_array_equal(scored.mask, mask > 0)
+  assert scored.choices == len(data.info["vocabulary"])
+
+
+def test_pictures_are_sequences_of_one_target(request_pictures):
+  subject, data = request_pictures.subject, request_pictures.data
+  scored = scoring.score(subject, data, ("test",), label="shape")["test"]
+  rows, labels = data.sets["test"], data.arrays["shape"][data.sets["test"]]
+  logits = np.asarray(subject.model.apply(subject.params, data.arrays["image"][rows], state=subject.state).logits)
+  np.testing.assert_allclose(scored.log_probs[:, 0], log_softmax(logits)[np.arange(len(rows)), labels], atol=1e-4)
+  np.testing.assert_array_equal(scored.hits[:, 0], logits.argmax(-1) == labels)
+  assert scored.mask.shape == (len(rows), 1) and scored.mask.all() and scored.choices == 3
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_the_chunk_size_and_the_company_of_a_set_change_nothing(request_tokens, chunk):
+  subject, data = request_tokens.subject, request_tokens.data
+  alone = scoring.score(subject, data, ("forget",))["forget"]
+  together = scoring.score(subject, data, ("train", "forget", "holdout"), chunk=chunk)
+  np.testing.assert_allclose(together["forget"].log_probs, alone.log_probs, atol=1e-4)
+  np.testing.assert_array_equal(together["forget"].hits, alone.hits)
+  assert [len(one.mask) for one in together.values()] == [len(data.sets[name]) for name in together]
+
+
+def test_one_compilation_serves_all_sets_of_a_size(request_tokens):
+  subject, data = request_tokens.subject, request_tokens.data
+  scoring.score(subject, data, ("forget", "retain"), chunk=8)
+  before = scoring._token_chunk._cache_size()
+  scoring.score(subject._replace(params=jax.tree.map(lambda x: x * 2, subject.params)), data, ("holdout",), chunk=8)
+  assert scoring._token_chunk._cache_size() == before
+
+
+def test_mean_nll_is_per_target_and_per_sample():
+  log_probs = np.array([[0, -1, -3], [0, -4, 0], [0, 0, 0]], np.float32)
+  mask = np.array([[0, 1, 1], [0, 1, 0], [0, 0, 0]], bool)
+  np.testing.assert_allclose(scoring.Scored(log_probs, mask, mask, 5).mean_nll(), [2, 4, 0])
+
+
+def test_unknown_sets_and_labellings_are_refused_by_name(request_tokens, request_pictures):
+  with pytest.raises(Invalid, match="measure.sets = 'forgot'.*holdout"):
+    scoring.score(request_tokens.subject, request_tokens.data, ("forgot",))
+  with pytest.raises(Invalid, match="measure.label = .*shape"):
+    scoring.score(request_pictures.subject, request_pictures.data, ("test",), label="colour")

@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data
+from ue_jax.forget import requests
+
+
+def oracle(table, ids, mask):
+  """s and n by a loop over targets."""
+  log_p = np.asarray(table, np.float64)
+  log_p = log_p - np.log(np.exp(log_p).sum(-1, keepdims=True))
+  s = [sum(log_p[row[t - 1], row[t]] for t in range(1, len(row)) if m[t]) for row, m in zip(ids, mask)]
+  return np.array(s), mask.sum(-1)
+
+
+def test_log_prob_sums_the_targets_of_a_sequence(bigram):
+  batch = requests.rows(bigram.data, "retain", np.arange(3))
+  s, n = requests.log_prob(bigram.subject.params[batch["ids"]], batch)
+  expected = oracle(bigram.subject.params, batch["ids"], batch["mask"])
+  np.testing.assert_allclose(s, expected[0], rtol=1e-5)
+  np.testing.assert_array_equal(n, [1, 2, 2])
+
+
+def test_log_prob_of_a_picture_is_that_of_its_label():
+  logits = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]], jnp.float32))
+  batch = {"image": jnp.zeros((2, 1, 1, 1)), "label": jnp.array([1, 2]), "mask": jnp.array([1.0, 0.0])}
+  s, n = requests.log_prob(logits, batch)
+  np.testing.assert_allclose(s, [np.log(0.2), 0.0], rtol=1e-5)
+  np.testing.assert_array_equal(n, [1, 0])
+
+
+def test_nll_is_a_mean_over_targets_and_not_over_samples(bigram):
+  batch = requests.rows(bigram.data, "retain", np.arange(3))
+  term = requests.nll_term(bigram.subject.params[batch["ids"]], batch, -2.0)
+  s, n = oracle(bigram.subject.params, batch["ids"], batch["mask"])
+  np.testing.assert_allclose(term.total / term.weight, -s.sum() / n.sum(), rtol=1e-5)
+  assert term.scale == -2.0
+
+
+def test_kl_is_zero_to_itself_and_looks_at_the_outputs_before_the_targets(bigram):
+  batch = requests.rows(bigram.data, "retain", np.arange(3))
+  before = np.array(bigram.subject.params[batch["ids"]])
+  assert float(requests.kl_term(before, before, batch).total) == 0.0
+  elsewhere, there = before.copy(), before.copy()
+  elsewhere[:, 3, 0] += 3.0  # position 3 predicts nothing that is a target
+  elsewhere[:, 0, 0] += 3.0
+  there[:, 1, 0] += 3.0
+  assert float(requests.kl_term(before, elsewhere, batch).total) == 0.0
+  assert float(requests.kl_term(before, there, batch).total) > 0.1
+
+
+def test_reference_log_prob_is_the_same_for_every_chunk_size(bigram):
+  expected, _ = oracle(bigram.subject.params, bigram.data.arrays["ids"][[3, 1]], bigram.data.arrays["mask"][[3, 1]])
+  for chunk in (1, 2, 128):
+    np.testing.assert_allclose(requests.reference_log_prob(bigram, "forget", chunk=chunk), expected, rtol=1e-5)
+  bigram.data.sets["forget"] = np.array([3, 1, 0], np.int32)
+  np.testing.assert_allclose(requests.reference_log_prob(bigram, "forget", chunk=2)[:2], expected, rtol=1e-5)
+
+
+def test_batches_are_a_function_of_seed_and_step_and_visit_every_row(bigram):
+  draw = requests.batch({"forget": 1, "retain": 2})
+  for t in (0, 3):
+    jax.tree.map(np.testing.assert_array_equal, draw(7, bigram, t), draw(7, bigram, t))
+  seen = [int(draw(7, bigram, t)["forget"]["row"][0]) for t in range(4)]
+  assert sorted(seen[:2]) == sorted(seen[2:]) == [0, 1]
+  drawn = draw(7, bigram, 0)["retain"]
+  np.testing.assert_array_equal(drawn["ids"], bigram.data.arrays["ids"][bigram.data.sets["retain"][drawn["row"]]])
+  assert len({tuple(draw(seed, bigram, 0)["retain"]["row"]) for seed in range(12)}) > 1
+
+
+def test_a_set_smaller_than_the_batch_gives_all_it_has(bigram):
+  drawn = requests.batch({"forget": 24, "retain": 48})(0, bigram, 5)
+  assert sorted(drawn["forget"]["row"]) == [0, 1] and sorted(drawn["retain"]["row"]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+  "change, named",
+  [
+    (lambda d: Data(d.arrays, {"retain": d.sets["retain"]}), "forget"),
+    (lambda d: Data({k: v for k, v in d.arrays.items() if k != "mask"}, d.sets), "mask"),
+    (lambda d: Data({"index": d.arrays["index"]}, d.sets), "data.arrays"),
+  ],
+)
+def test_data_that_cannot_be_unlearned_are_refused_by_name(bigram, change, named):
+  with pytest.raises(Invalid, match=named):
+    requests.check(bigram._replace(data=change(bigram.data)), ("forget", "retain"))
+
+
+def test_sizes_follow_the_retain_term():
+  assert requests.sizes(3, 5, "none") == {"forget": 3}
+  assert requests.sizes(3, 5, "kl") == {"forget": 3, "retain": 5}
+  with pytest.raises(Invalid, match="method.retain = 'l2'"):
+    requests.sizes(3, 5, "l2")

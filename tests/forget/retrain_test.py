@@ -1,0 +1,65 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from ue_jax.audit import utility
+from ue_jax.core import tree
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.forget import retrain
+from ue_jax.train import language, loop, supervised
+
+fit = functools.partial(loop.fit, mode="one")
+
+
+def procedure(request, steps=60):
+  return supervised.train(request.subject.model, steps=steps, batch_size=20, rate=1e-2)
+
+
+def test_forget_rows_leave_no_trace(pictures):
+  """Absurd labels and white pictures in the forget rows: the same bits."""
+  poisoned = {name: np.array(array) for name, array in pictures.data.arrays.items()}
+  rows = pictures.data.sets["forget"]
+  poisoned["label"][rows] = 10**6
+  poisoned["image"][rows] = 255
+  train = procedure(pictures, steps=10)
+  clean = fit(retrain.method(train), pictures)
+  other = fit(retrain.method(train), pictures._replace(data=Data(poisoned, pictures.data.sets, pictures.data.info)))
+  assert tree.fingerprint(clean.params) == tree.fingerprint(other.params)
+
+
+def test_nothing_of_the_subject_is_used(pictures):
+  train = procedure(pictures, steps=3)
+  absurd = jax.tree.map(lambda x: x * np.float32("nan"), pictures.subject.params)
+  other = pictures._replace(subject=Subject(pictures.subject.model, absurd, {}))
+  clean, same = (fit(retrain.method(train), request) for request in (pictures, other))
+  assert tree.fingerprint(clean.params) == tree.fingerprint(same.params)
+
+
+def test_it_is_training_on_the_retain_set(pictures):
+  train = procedure(pictures, steps=5)
+  data = pictures.data
+  by_hand = Data(data.arrays, {"train": data.sets["retain"], "test": data.sets["test"]}, data.info)
+  want, got = fit(train, by_hand), fit(retrain.method(train), pictures)
+  assert tree.fingerprint(want.params) == tree.fingerprint(got.params)
+
+
+def test_the_class_left_out_is_unknown_and_the_others_are_known(pictures):
+  control = fit(retrain.method(procedure(pictures)), pictures)
+  scores = utility.scores(pictures._replace(subject=control), ("forget", "retain"))
+  assert scores["forget/accuracy"].value < 0.1 and scores["retain/accuracy"].value > 0.9
+
+
+def test_it_works_on_tokens(tokens):
+  train = language.train(tokens.subject.model, steps=150, batch_size=40, rate=1e-2)
+  control = fit(retrain.method(train), tokens, steps_per_call=50)
+  scores = utility.scores(tokens._replace(subject=control), ("forget", "retain"))
+  assert scores["forget/ex"].value <= 0.3 and scores["retain/ex"].value >= 0.95
+
+
+def test_data_without_a_retain_set_are_refused(pictures):
+  bare = pictures._replace(data=Data(pictures.data.arrays, {"train": pictures.data.sets["train"]}))
+  with pytest.raises(Invalid, match="retain"):
+    retrain.method(procedure(pictures)).init(jax.random.key(0), bare)

@@ -1,0 +1,138 @@
+"""Relearning: fine-tune on half of what was forgotten and see whether the other half comes back.
+
+Source: Hu et al., "Jogging the Memory of Unlearned LLMs Through Targeted Relearning Attacks", 2024; Lynch et al.,
+"Eight Methods to Evaluate Robust Unlearning in LLMs", 2024. The half that is trained on comes back in any case,
+so the number to look at is the held half, against the same attack on a model that never saw either.
+
+`split` decides who is in which half; it depends on the data, `share`, `seed` and `by` only, so an `attack` and a
+`measure` with the same settings agree without passing anything between them.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.audit import scoring, utility
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data, Request, Scores, Subject
+from ue_jax.core.procedure import Procedure, once
+from ue_jax.core.terms import Term
+from ue_jax.train import batches, descend, losses, optim
+
+HALVES = ("relearn", "relearn_held")
+
+
+def attack(
+  steps: int = 20,
+  rate: float = 3e-4,
+  share: float = 0.5,
+  seed: int = 0,
+  by: str = "",
+  batch_size: int = 0,
+  optimizer: str = "adam",
+  label: str = "label",
+  every: int = 0,
+) -> Procedure:
+  """Request -> Subject: the subject after descending on the nll of the set `relearn` of `split`.
+
+  The model runs as in evaluation (no dropout, batch statistics stay).
+
+  Args:
+    steps: optimiser steps; 0 is the attack that does nothing.
+    rate: learning rate; may be traced.
+    share, seed, by: see `split`.
+    batch_size: samples a step; 0 or more than there are: all of them.
+    optimizer: a name that `train.optim.make` knows.
+    label: the labelling, for pictures.
+    every: steps between two looks at both halves, kept as curves `relearn/p` and `relearn_held/p`; 0: none.
+
+  Raises:
+    Invalid: see `split`.
+  """
+  require(batch_size >= 0, "attack.batch_size", batch_size, "give 0 (all samples) or a positive number")
+
+  def start(key, request):
+    del key
+    split(request.data, share, seed, by)  # refuses here what could not be split later
+    frozen = {"apply": jax.tree_util.Partial(request.subject.model.apply)}
+    return request.subject.params, request.subject.state, frozen
+
+  def batch(run_seed, request, t):
+    data = split(request.data, share, seed, by)
+    n = len(data.sets["relearn"])
+    at = batches.shuffled(run_seed, n, min(batch_size or n, n), t)
+    return _inputs(data, data.sets["relearn"][at], label)
+
+  def objective(params, state, frozen, batch, key):
+    del key
+    return {"nll": _nll(frozen["apply"], params, state, batch)}, state
+
+  def finish(params, state, request):
+    return Subject(request.subject.model, params, state)
+
+  def probe(descent, request):
+    data = split(request.data, share, seed, by)
+    scored = scoring.score(finish(descent.params, descent.state, request), data, HALVES, label)
+    return {f"{name}/p": float(np.exp(-one.mean_nll()).mean()) for name, one in scored.items()}
+
+  return descend.descend(
+    objective, optim.make(optimizer, rate, steps), start=start, finish=finish, batch=batch, steps=steps,
+    probe=probe if every else None, every=every,
+  )
+
+
+def measure(share: float = 0.5, seed: int = 0, by: str = "", label: str = "label", chunk: int = 256) -> Procedure:
+  """Request -> Scores of `audit.utility` on both halves: `relearn/...` and `relearn_held/...`.
+
+  Give it the `share`, `seed` and `by` of the attack.
+  """
+
+  def score(key, request: Request) -> Scores:
+    del key
+    return utility.scores(request._replace(data=split(request.data, share, seed, by)), HALVES, label, chunk)
+
+  return once(score)
+
+
+def split(data: Data, share: float = 0.5, seed: int = 0, by: str = "") -> Data:
+  """The data with its set `forget` parted into `relearn` and `relearn_held`.
+
+  Args:
+    share: of the groups that go to `relearn`, between 0 and 1; at least one goes to each side.
+    seed: which groups.
+    by: the array whose equal values belong together (facts of one person must not be on both sides);
+      empty: `person` if the data has it, else every sample for itself.
+
+  Raises:
+    Invalid: without a set `forget`, for an unknown array, a share outside (0, 1), or a single group.
+  """
+  by = by or ("person" if "person" in data.arrays else "index")
+  require("forget" in data.sets, "attack.sets", "forget", f"give data with this set; it has {sorted(data.sets)}")
+  require(by in data.arrays, "attack.by", by, f"choose from {sorted(data.arrays)}")
+  require(0 < share < 1, "attack.share", share, "give a number between 0 and 1, both excluded")
+  rows = np.asarray(data.sets["forget"])
+  groups = np.unique(data.arrays[by][rows])
+  require(len(groups) > 1, "attack.by", by, "choose an array that has several values in the forget set")
+  count = min(max(round(share * len(groups)), 1), len(groups) - 1)
+  chosen = np.random.default_rng(seed).permutation(groups)[:count]
+  shown = np.isin(data.arrays[by][rows], chosen)
+  return Data(data.arrays, {**data.sets, "relearn": rows[shown], "relearn_held": rows[~shown]}, data.info)
+
+
+def _inputs(data: Data, rows: np.ndarray, label: str) -> dict[str, np.ndarray]:
+  arrays = data.arrays
+  if scoring.is_tokens(data):
+    return {"ids": arrays["ids"][rows], "mask": arrays["mask"][rows].astype(np.float32)}
+  labels = arrays[label][rows].astype(np.int32)
+  return {"image": arrays["image"][rows], "label": labels, "mask": np.ones(len(rows), np.float32)}
+
+
+def _nll(apply, params, state, batch) -> Term:
+  logits = apply(params, batch["ids"] if "ids" in batch else batch["image"], state=state).logits
+  if "ids" in batch:
+    nll = -losses.token_log_probs(logits, batch["ids"])
+  else:
+    nll = losses.cross_entropy(logits, batch["label"])
+  return Term(jnp.sum(nll * batch["mask"]), jnp.sum(batch["mask"]), 1.0)

@@ -1,0 +1,100 @@
+"""One pass of a subject over named sets: the log-probability of every target, and whether it is the top choice.
+
+All measures of this room are sums over what this returns, so they agree on what was counted. A picture is a
+sequence of one target, its label.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.train import losses, supervised
+
+
+class Scored(NamedTuple):
+  """What a subject says about the samples of a set.
+
+  Attributes:
+    log_probs: float32 `[m, t]`, log p(target | everything before it), nats; 0 where there is no target.
+    hits: bool `[m, t]`, the target is the most likely output; False where there is no target.
+    mask: bool `[m, t]`, there is a target.
+    choices: how many outputs the model can choose from (vocabulary or classes).
+  """
+
+  log_probs: np.ndarray
+  hits: np.ndarray
+  mask: np.ndarray
+  choices: int
+
+  def mean_nll(self) -> np.ndarray:
+    """float64 `[m]`: - s / n, the nll of each sample per target."""
+    return -self.log_probs.sum(-1, dtype=np.float64) / np.maximum(self.mask.sum(-1), 1)
+
+
+def score(
+  subject: Subject, data: Data, sets: Sequence[str], label: str = "label", chunk: int = 256
+) -> dict[str, Scored]:
+  """name of a set -> `Scored`. Rows in several sets are computed once, `chunk` at a time.
+
+  Raises:
+    Invalid: for a set that the data does not have, or arrays that are missing.
+  """
+  for name in sets:
+    require(name in data.sets, "measure.sets", name, f"choose from {sorted(data.sets)}")
+  if not sets:
+    return {}
+  rows, where = np.unique(np.concatenate([np.asarray(data.sets[name]) for name in sets]), return_inverse=True)
+  every = _tokens(subject, data, rows, chunk) if is_tokens(data) else _pictures(subject, data, rows, label, chunk)
+  ends = np.cumsum([len(data.sets[name]) for name in sets])[:-1]
+  return {name: _take(every, at) for name, at in zip(sets, np.split(where.reshape(-1), ends))}
+
+
+def is_tokens(data: Data) -> bool:
+  """Whether the samples are token sequences (else they are pictures)."""
+  return "ids" in data.arrays
+
+
+def _take(scored: Scored, at: np.ndarray) -> Scored:
+  return Scored(scored.log_probs[at], scored.hits[at], scored.mask[at], scored.choices)
+
+
+def _tokens(subject: Subject, data: Data, rows: np.ndarray, chunk: int) -> Scored:
+  ids, mask = data.arrays["ids"][rows], data.arrays["mask"][rows] > 0
+  chunk = min(chunk, len(rows))
+  parts = []
+  for first in range(0, len(rows), chunk):
+    at = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
+    parts.append(_token_chunk(subject.model.apply, subject.params, subject.state, ids[at], mask[at]))
+  log_probs, hits = (np.concatenate(part)[: len(rows)] for part in zip(*jax.device_get(parts)))
+  out = jax.eval_shape(functools.partial(subject.model.apply, state=subject.state), subject.params, ids[:1])
+  return Scored(log_probs, hits, mask, out.logits.shape[-1])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _token_chunk(apply: Any, params: Any, state: Any, ids: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+  logits = apply(params, ids, state=state).logits
+  best = jnp.pad(jnp.argmax(logits[:, :-1], axis=-1), ((0, 0), (1, 0)), constant_values=-1)
+  log_probs = jnp.where(mask, losses.token_log_probs(logits, ids), jnp.float32(0))
+  return log_probs, (best.astype(ids.dtype) == ids) & mask
+
+
+def _pictures(subject: Subject, data: Data, rows: np.ndarray, label: str, chunk: int) -> Scored:
+  for name in ("image", label):
+    require(name in data.arrays, "measure.label" if name == label else "data.arrays", name,
+            f"choose from {sorted(data.arrays)}")
+  labels = data.arrays[label][rows]
+  logits, _ = supervised.predict(subject.model, subject.params, subject.state, data.arrays["image"][rows], chunk)
+  logits = np.asarray(logits, np.float64)
+  top = logits.max(-1, keepdims=True)
+  log_probs = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+  log_probs = np.take_along_axis(log_probs, labels[:, None], axis=-1).astype(np.float32)
+  hits = (logits.argmax(-1) == labels)[:, None]
+  return Scored(log_probs, hits, np.ones_like(hits), logits.shape[-1])

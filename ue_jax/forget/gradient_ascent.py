@@ -1,0 +1,37 @@
+"""Gradient ascent on the forget set, and nothing else: the baseline that destroys the model.
+
+Source: Golatkar, Achille and Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020 (negative gradient,
+classifiers); Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023.
+It is gradient difference without a retain term; collapse on everything else is what is expected of it.
+"""
+
+from __future__ import annotations
+
+from ue_jax.core.procedure import Procedure
+from ue_jax.forget import graddiff
+
+
+def method(
+  rate: float = 3e-4,
+  steps: int = 30,
+  forget_batch: int = 24,
+  gamma: float = 1.0,
+  optimizer: str = "adam",
+  label: str = "label",
+) -> Procedure:
+  """Request -> Subject; reads the set `forget` only. For token sequences and for picture classifiers.
+
+  Args:
+    rate: learning rate; may be traced, like `gamma`.
+    steps: optimiser steps; the loss has no lower bound, so this is what bounds the damage.
+    forget_batch: samples a step; a smaller set gives all it has.
+    gamma: coefficient of the loss.
+    optimizer: a name that `train.optim.make` knows.
+    label: the labelling to forget, for pictures.
+
+  Raises:
+    Invalid: for data without a set `forget`.
+  """
+  return graddiff.method(
+    gamma=gamma, rate=rate, steps=steps, forget_batch=forget_batch, retain="none", optimizer=optimizer, label=label
+  )

@@ -1,0 +1,170 @@
+"""What the methods of this room share: batches of a request, likelihoods, the retain term, the way in and out.
+
+Everything works for token sequences and for pictures with labels; which of the two it is follows from
+the arrays that the data has (`ids` or `image`), so it is known before anything is compiled. A picture
+counts as a sequence with one target, its label.
+
+Unlearning runs the model as in evaluation (`train=False`): no dropout, batch statistics stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data, Request, Subject
+from ue_jax.core.terms import Term
+from ue_jax.train import batches, losses
+
+RETAIN = ("nll", "kl", "none")
+
+
+def check(request: Request, sets: tuple[str, ...], label: str = "label") -> Request:
+  """The request, if its data has the `sets` and the arrays that unlearning reads.
+
+  Raises:
+    Invalid: naming the missing set or array.
+  """
+  data = request.data
+  for name in sets:
+    require(name in data.sets, "method.sets", name, f"give data with this set; it has {sorted(data.sets)}")
+  require(
+    "ids" in data.arrays or "image" in data.arrays,
+    "data.arrays", sorted(data.arrays), "give token sequences (ids, mask) or pictures (image and a labelling)",
+  )
+  wanted = ("ids", "mask") if "ids" in data.arrays else ("image", label)
+  for name in wanted:
+    require(name in data.arrays, "data.arrays", sorted(data.arrays), f"add the array '{name}'")
+  return request
+
+
+def rows(data: Data, name: str, at: np.ndarray, label: str = "label") -> dict[str, np.ndarray]:
+  """The samples at positions `at` of the set `name`, as a batch.
+
+  Returns `ids`, `mask` `[b, t]` or `image`, `label`, `mask` `[b]`, and `row` int32 `[b]`: the position
+  inside the set, by which values stored per sample of the set are found again.
+  """
+  at = np.asarray(at)
+  chosen = np.asarray(data.sets[name])[at]
+  arrays = data.arrays
+  if "ids" in arrays:
+    batch = {"ids": arrays["ids"][chosen], "mask": arrays["mask"][chosen].astype(np.float32)}
+  else:
+    ones = np.ones(len(at), np.float32)
+    batch = {"image": arrays["image"][chosen], "label": arrays[label][chosen].astype(np.int32), "mask": ones}
+  return batch | {"row": at.astype(np.int32)}
+
+
+def batch(sizes: Mapping[str, int], label: str = "label"):
+  """The `batch` of a Procedure: for step t, `sizes[name]` samples of every set named.
+
+  Every set runs through its own permutations, one an epoch, a pure function of (seed, t). Sets
+  smaller than the size asked for give all they have.
+  """
+
+  def draw(seed: int, problem: Request, t: int) -> dict[str, dict[str, np.ndarray]]:
+    out = {}
+    for order, (name, size) in enumerate(sizes.items()):
+      n = len(problem.data.sets[name])
+      at = batches.shuffled(_own_seed(seed, order), n, min(size, n), t)
+      out[name] = rows(problem.data, name, at, label)
+    return out
+
+  return draw
+
+
+def sizes(forget: int, retain: int, kind: str) -> dict[str, int]:
+  """The sizes of a batch: with `retain` samples unless `kind` is `none`.
+
+  Raises:
+    Invalid: for an unknown kind of retain term or a size below 1.
+  """
+  require(kind in RETAIN, "method.retain", kind, f"choose one of {RETAIN}")
+  require(forget >= 1, "method.forget_batch", forget, "give at least 1")
+  require(retain >= 1, "method.retain_batch", retain, "give at least 1")
+  return {"forget": forget} if kind == "none" else {"forget": forget, "retain": retain}
+
+
+def frozen(request: Request, **more: Any) -> dict[str, Any]:
+  """What the objective reads and nothing trains: the model's `apply` (a pytree without leaves) and `more`."""
+  return {"apply": jax.tree_util.Partial(request.subject.model.apply), **more}
+
+
+def finish(params: Any, state: Any, problem: Request) -> Subject:
+  """The subject with new parameters."""
+  return Subject(problem.subject.model, params, state)
+
+
+def logits(apply, params: Any, state: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
+  """The logits `[b, t, vocabulary]` or `[b, classes]` of a batch."""
+  return apply(params, batch["ids"] if "ids" in batch else batch["image"], state=state).logits
+
+
+def log_prob(logits: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+  """s and n: the log-probability of each sample's targets, SUMMED over targets, and how many there are.
+
+  Both float32 `[b]`; (0, 0) for padding.
+  """
+  mask = batch["mask"]
+  if "ids" in batch:
+    token = losses.token_log_probs(logits, batch["ids"])
+    return jnp.sum(token * mask, axis=-1), jnp.sum(mask, axis=-1)
+  return -losses.cross_entropy(logits, batch["label"]) * mask, mask
+
+
+def nll_term(logits: jax.Array, batch: Mapping[str, jax.Array], scale: jax.Array | float = 1.0) -> Term:
+  """- sum s / sum n: the mean over TARGETS, not over samples. A negative `scale` ascends."""
+  s, n = log_prob(logits, batch)
+  return Term(-jnp.sum(s), jnp.sum(n), scale)
+
+
+def kl_term(
+  before: jax.Array, after: jax.Array, batch: Mapping[str, jax.Array], scale: jax.Array | float = 1.0
+) -> Term:
+  """KL(before || after) of the distributions that predict the targets, mean over targets."""
+  value, mask = losses.kl(before, after), batch["mask"]
+  if "ids" in batch:  # the distribution over the token at t is the output at t - 1
+    value, mask = value[:, :-1], mask[:, 1:]
+  return Term(jnp.sum(value * mask), jnp.sum(mask), scale)
+
+
+def retain_terms(
+  kind: str, params: Any, state: Any, frozen: Mapping[str, Any], batch: Mapping[str, Any], scale: jax.Array | float
+) -> dict[str, Term]:
+  """`{"retain": ...}`: nll, or KL to the model before unlearning (`frozen["params"]`), or nothing."""
+  if kind == "none":
+    return {}
+  apply, retain = frozen["apply"], batch["retain"]
+  now = logits(apply, params, state, retain)
+  if kind == "nll":
+    return {"retain": nll_term(now, retain, scale)}
+  return {"retain": kl_term(logits(apply, frozen["params"], state, retain), now, retain, scale)}
+
+
+def original_params(kind: str, request: Request) -> dict[str, Any]:
+  """`{"params": ...}` if the retain term compares with the model before unlearning."""
+  return {"params": request.subject.params} if kind == "kl" else {}
+
+
+def reference_log_prob(request: Request, name: str, label: str = "label", chunk: int = 128) -> jax.Array:
+  """s of every sample of the set `name` under the request's subject, float32 `[m]`, compiled once."""
+  subject, m = request.subject, len(request.data.sets[name])
+  chunk = min(chunk, m)
+
+  @jax.jit
+  def one(params, state, part):
+    return log_prob(logits(subject.model.apply, params, state, part), part)[0]
+
+  starts = range(0, m, chunk)
+  at = [np.minimum(np.arange(first, first + chunk), m - 1) for first in starts]  # full chunks: one compilation
+  done = [one(subject.params, subject.state, rows(request.data, name, part, label)) for part in at]
+  return jnp.concatenate(done)[:m]
+
+
+def _own_seed(seed: int, order: int) -> int:
+  return int(np.random.SeedSequence([seed, order]).generate_state(1)[0])
