@@ -25,3 +25,13 @@ def test_distances_are_never_negative_and_zero_for_equal_points():
   labels, sq = distances.assign_top1(x, x)
   np.testing.assert_array_equal(labels, np.arange(200))
   assert float(sq.max()) == 0.0
+
+
+@pytest.mark.parametrize("chunk", [7, 25, 100])
+def test_sums_of_clusters_count_every_row_once(chunk):
+  rng = np.random.default_rng(2)
+  x, w, labels = rng.normal(size=(50, 3)), rng.random(50), rng.integers(0, 4, 50)
+  expected = np.stack([(w[:, None] * x)[labels == c].sum(0) for c in range(5)])
+  rows, weights = jnp.asarray(x, jnp.float32), jnp.asarray(w, jnp.float32)
+  ours = distances.cluster_sums(rows, weights, jnp.asarray(labels, jnp.int32), 5, chunk)
+  np.testing.assert_allclose(ours, expected, atol=1e-5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -23,14 +24,45 @@ def sqeuclidean(x: jax.Array, centers: jax.Array) -> jax.Array:
 
 
 def by_blocks(fn: Callable[[jax.Array], Any], x: jax.Array, chunk: int) -> Any:
-  """`fn(x)` for a row-wise `fn`, applied to `chunk` rows of x at a time; only one block of intermediates is alive."""
+  """`fn(x)` for a row-wise `fn`, applied to `chunk` rows of x at a time.
+
+  Only one block of intermediates is alive, and x is never copied: the last block overlaps the one before it.
+  """
   n = x.shape[0]
   if n <= chunk:
     return fn(x)
-  blocks = -(-n // chunk)
-  padded = jnp.pad(x, [(0, blocks * chunk - n)] + [(0, 0)] * (x.ndim - 1))
-  out = jax.lax.map(fn, padded.reshape(blocks, chunk, *x.shape[1:]))
-  return jax.tree.map(lambda leaf: leaf.reshape(blocks * chunk, *leaf.shape[2:])[:n], out)
+
+  def body(out, start):
+    part = fn(jax.lax.dynamic_slice_in_dim(x, start, chunk))
+    put = lambda whole, rows: jax.lax.dynamic_update_slice_in_dim(whole, rows, start, 0)
+    return jax.tree.map(put, out, part), None
+
+  shapes = jax.eval_shape(fn, jax.ShapeDtypeStruct((chunk, *x.shape[1:]), x.dtype))
+  out = jax.tree.map(lambda s: jnp.zeros((n, *s.shape[1:]), s.dtype), shapes)
+  return jax.lax.scan(body, out, jnp.asarray(_starts(n, chunk)))[0]
+
+
+def cluster_sums(x: jax.Array, weights: jax.Array, labels: jax.Array, k: int, chunk: int = 4096) -> jax.Array:
+  """The weighted sum of the rows of each cluster, float32 `[k, d]`; one block of rows at a time."""
+  n = x.shape[0]
+  chunk = min(chunk, n)
+  cut = lambda array, start: jax.lax.dynamic_slice_in_dim(array, start, chunk)
+
+  def body(total, at):
+    start, first = at
+    fresh = start + jnp.arange(chunk) >= first  # rows of the overlap were counted before
+    weight = jnp.where(fresh, cut(weights, start), 0)
+    member = jnp.where(cut(labels, start)[:, None] == jnp.arange(k), weight[:, None], 0)
+    return total + jnp.matmul(member.T, cut(x, start), precision=HIGHEST), None
+
+  starts = _starts(n, chunk)
+  firsts = np.arange(len(starts), dtype=np.int32) * chunk
+  zero = jnp.zeros((k, x.shape[1]), jnp.float32)
+  return jax.lax.scan(body, zero, (jnp.asarray(starts), jnp.asarray(firsts)))[0]
+
+
+def _starts(n: int, chunk: int) -> np.ndarray:
+  return np.minimum(np.arange(-(-n // chunk), dtype=np.int32) * chunk, n - chunk).astype(np.int32)
 
 
 def assign_top1(x: jax.Array, centers: jax.Array, chunk: int = 4096) -> tuple[jax.Array, jax.Array]:

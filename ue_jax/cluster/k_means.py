@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.cluster.distances import assign_top1
+from ue_jax.cluster.distances import assign_top1, cluster_sums
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data
 from ue_jax.core.pictures import to_float
@@ -75,7 +75,7 @@ def cluster(
   """
 
   def run(key, data: Data) -> Clustering:
-    rows = np.arange(len(data)) if not data_set else _rows(data, data_set)
+    rows = np.arange(data.n) if not data_set else _rows(data, data_set)
     x = matrix(data, array)
     found = fit(x[rows], k, key=key, restarts=restarts, max_steps=max_steps, tol=tol)
     if data_set:
@@ -93,6 +93,13 @@ def matrix(data: Data, array: str) -> np.ndarray:
     raise Invalid("cluster.array", array, f"choose one of {sorted(data.arrays)}")
   values = np.asarray(data.arrays[array])
   return np.asarray(to_float(values), np.float32).reshape(len(values), -1)
+
+
+def only(n: int, rows: np.ndarray) -> np.ndarray:
+  """Weights float32 `[n]`: 1 for `rows`, 0 for the others, which then get a label but do not move a centre."""
+  weights = np.zeros(n, np.float32)
+  weights[rows] = 1
+  return weights
 
 
 def seed(key: jax.Array, x: jax.Array, k: int, weights: jax.Array) -> jax.Array:
@@ -137,8 +144,7 @@ def lloyd_step(x: jax.Array, weights: jax.Array, state: Lloyd) -> Lloyd:
   k = state.centers.shape[0]
   labels, sq = assign(x, state.centers)
   labels, sq = repair(labels, sq, weights, k)
-  sums = jax.ops.segment_sum(weights[:, None] * x, labels, k)
-  centers = sums / jax.ops.segment_sum(weights, labels, k)[:, None]
+  centers = cluster_sums(x, weights, labels, k) / jax.ops.segment_sum(weights, labels, k)[:, None]
   shift = jnp.sum((centers - state.centers) ** 2)
   same = jnp.all(labels == state.labels)
   return Lloyd(centers, labels, weights @ sq, state.steps + 1, shift, same)
@@ -175,7 +181,7 @@ def _descend(x, weights, tol, max_steps, centers) -> Clustering:
   state = jax.lax.while_loop(going, functools.partial(lloyd_step, x, weights), begin(x, centers))
   labels, sq = repair(*assign(x, state.centers), weights, k)
   labels = jnp.where(state.same, state.labels, labels)
-  cost = weights @ jnp.sum((x - state.centers[labels]) ** 2, axis=1)
+  cost = jnp.where(state.same, state.cost, weights @ sq)
   return Clustering(labels, state.centers, None, cost, state.steps, state.same | (state.shift <= limit))
 
 

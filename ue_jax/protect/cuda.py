@@ -66,11 +66,11 @@ def protect(
     train = publish.set_rows(data, "train")
     if compat == "numpy":
       bank, drawn = reference_stream(compat_seed, classes, size, blur, len(train))
-      uniform = np.zeros(len(data), np.float32)
+      uniform = np.zeros(data.n, np.float32)
       uniform[train] = drawn
     else:
       bank = filters(jax.random.fold_in(key, 0), classes, size, blur)
-      uniform = jax.random.uniform(jax.random.fold_in(key, 1), (len(data),))
+      uniform = jax.random.uniform(jax.random.fold_in(key, 1), (data.n,))
     bank = jnp.broadcast_to(bank[:1], bank.shape) if universal else jnp.asarray(bank)
     return State(key, jnp.int32(0), bank, jnp.asarray(uniform) < ratio)
 

@@ -56,7 +56,7 @@ def protect(
   augment: bool = False,
   feature: str = "features",
   normalise: bool = False,
-  restarts: int = 4,
+  restarts: int = 1,
   cluster_seed: int = 0,
 ) -> Procedure:
   """Adds random signs times eps to the pictures: Data -> Data.
@@ -88,7 +88,7 @@ def protect(
     if kind == "cluster":
       found = surrogates.group(data, surrogate, k, view, normalise=normalise, restarts=restarts, seed=cluster_seed)
       return found.labels
-    return jnp.zeros(len(data), jnp.int32)
+    return jnp.zeros(data.n, jnp.int32)
 
   def init(key, data: Data) -> State:
     set_rows(data, "train")

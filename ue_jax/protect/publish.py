@@ -74,7 +74,7 @@ def rewrite(data: Data, fn: Callable, *, test: bool, quantise: str = "round", ch
 
   `fn` is jitted: float32 `[b, h, w, c]` in [0, 1] -> the same.
   """
-  rows = np.arange(len(data)) if test else set_rows(data, "train")
+  rows = np.arange(data.n) if test else set_rows(data, "train")
   image = data.arrays["image"].copy()
   compiled = jax.jit(lambda x: fn(x.astype(jnp.float32) / jnp.float32(255)))
   repaint(image, data.arrays["image"], lambda x, _: compiled(x), rows, rows, quantise, chunk)

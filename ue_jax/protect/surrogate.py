@@ -80,15 +80,17 @@ def features(subject: Subject, image: np.ndarray, view: View, chunk: int = 256) 
   """The features of all pictures uint8 `[n, h, w, c]`, float32 `[n, d]`, computed `chunk` at a time."""
   compiled = jax.jit(lambda params, state, x: see(subject.model, params, state, look(x, view), view))
   n, size = len(image), min(chunk, len(image))
-  parts = []
+  out = None
   for start in range(0, n, size):
     rows = np.minimum(np.arange(start, start + size), n - 1)
-    parts.append(np.asarray(compiled(subject.params, subject.state, image[rows])))
-  return np.concatenate(parts)[:n]
+    part = np.asarray(compiled(subject.params, subject.state, image[rows]))
+    out = np.empty((n, part.shape[1]), np.float32) if out is None else out
+    out[start : start + size] = part[: n - start]
+  return out
 
 
 def group(
-  data: Data, subject: Subject | None, k: int, view: View = View(), *, normalise=False, restarts=4, seed=0, chunk=256
+  data: Data, subject: Subject | None, k: int, view: View = View(), *, normalise=False, restarts=1, seed=0, chunk=256
 ) -> Grouping:
   """Clusters the pictures by k-means on the surrogate's features, without any label; on pixels without a surrogate.
 
@@ -110,11 +112,11 @@ def group(
   mean, scale = np.zeros(seen.shape[1], np.float32), np.ones(seen.shape[1], np.float32)
   if normalise:
     mean, scale = seen[train].mean(0), np.maximum(seen[train].std(0), 1e-6)
-    seen = (seen - mean) / scale
-  found = k_means.fit(seen[train], k, key=jax.random.key(seed), restarts=restarts)
-  labels = np.array(jax.jit(k_means.assign)(seen, found.centers)[0])
-  labels[train] = np.asarray(found.labels)
-  return Grouping(jnp.asarray(labels), found.centers, jnp.asarray(mean), jnp.asarray(scale), found.cost)
+    seen -= mean
+    seen /= scale
+  weights = k_means.only(len(data), train)
+  found = k_means.fit(seen, k, key=jax.random.key(seed), weights=weights, restarts=restarts, max_steps=100)
+  return Grouping(found.labels, found.centers, jnp.asarray(mean), jnp.asarray(scale), found.cost)
 
 
 def _resized(x, height, width):

@@ -88,7 +88,7 @@ def protect(
   split: str = "batch",
   generator_width: int = 64,
   generator_blocks: int = 6,
-  restarts: int = 4,
+  restarts: int = 1,
   cluster_seed: int = 0,
   every: int = 0,
 ) -> Procedure:
@@ -244,7 +244,7 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
     stretched by nearest neighbour; under `linf` no value moves by more than floor(255 eps) grey levels.
   """
   whole, labels = grey_levels(state), np.asarray(state.labels)
-  require(len(labels) == len(data), "data", f"{len(data)} rows", f"give the Data of init, {len(labels)} rows")
+  require(len(labels) == data.n, "data", f"{data.n} rows", f"give the Data of init, {len(labels)} rows")
   return lambda picture, row: paint_levels(picture, whole[labels[row]])
 
 
