@@ -19,7 +19,7 @@ def data(**changes):
 
 def test_sound_data_passes_and_is_returned():
   given = data()
-  assert check_data(given) is given and len(given) == 4
+  assert check_data(given) is given and given.n == 4
 
 
 @pytest.mark.parametrize("changes, field", [
@@ -47,3 +47,9 @@ def test_subset_takes_positions_and_not_indices():
 def test_an_unknown_set_lists_the_known_ones():
   with pytest.raises(Invalid, match="test.*train"):
     subset(data(), "valid")
+
+
+def test_a_copy_with_another_field_keeps_the_rest():
+  given = data()
+  changed = given._replace(info={"source": "here"})
+  assert changed.n == given.n and changed.info == {"source": "here"} and changed.sets is given.sets

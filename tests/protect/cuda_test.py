@@ -102,13 +102,13 @@ def test_sets_hold_own_and_next_filters_and_nothing_else_changes():
   for name in ("test_protected", "test_permuted"):
     np.testing.assert_array_equal(out.arrays["index"][out.sets[name]], data.arrays["index"][test])
     np.testing.assert_array_equal(out.arrays["label"][out.sets[name]], y[test])
-  assert len(out) == len(data) + 2 * len(test)
+  assert out.n == data.n + 2 * len(test)
 
 
 def test_bytes_are_truncated_by_default_and_rounded_on_request():
   data = pictures()
   floor, rounded = run(cuda.protect(), data).arrays["image"], run(cuda.protect(quantise="round"), data).arrays["image"]
-  step = rounded[: len(data)].astype(int) - floor[: len(data)]
+  step = rounded[: data.n].astype(int) - floor[: data.n]
   assert set(np.unique(step)) == {0, 1} and 0.4 < step[data.sets["train"]].mean() < 0.6
 
 

@@ -16,9 +16,9 @@ KINDS = ("data", "protect", "defend", "train", "select", "method", "attack", "cl
 
 def modules() -> Iterator[str]:
   """Names of all modules of the package, without the leading `ue_jax.`."""
-  for found in pkgutil.walk_packages(ue_jax.__path__, prefix=""):
+  for found in pkgutil.walk_packages(ue_jax.__path__, prefix="ue_jax."):
     if not found.ispkg:
-      yield found.name
+      yield found.name.removeprefix("ue_jax.")
 
 
 def factories(kind: str) -> list[str]:

@@ -33,7 +33,9 @@ class Data(NamedTuple):
   sets: Mapping[str, np.ndarray]
   info: Mapping[str, Any] = {}
 
-  def __len__(self) -> int:  # the number of samples, not of fields
+  @property
+  def n(self) -> int:
+    """The number of samples (`len` of a NamedTuple counts its fields)."""
     return len(self.arrays["index"])
 
 
@@ -122,7 +124,7 @@ def check_data(data: Data, field: str = "data") -> Data:
   uint8 with 1 or 3 channels.
   """
   require("index" in data.arrays, f"{field}.arrays", sorted(data.arrays), "add an int32 array 'index'")
-  n = len(data)
+  n = data.n
   for name, array in data.arrays.items():
     if len(array) != n:
       raise Invalid(f"{field}.arrays[{name}]", array.shape, f"give it {n} rows like 'index'")

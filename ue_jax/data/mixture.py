@@ -29,7 +29,7 @@ def mix(clean: Data, protected: Data, ratio: float, seed: int = 0, *, within: st
   """
   require(0 <= ratio <= 1, "mixture.ratio", ratio, "choose a share from 0 to 1")
   require(within in clean.sets, "mixture.within", within, f"choose one of {sorted(clean.sets)}")
-  n, index = len(clean), protected.arrays["index"]
+  n, index = clean.n, protected.arrays["index"]
   same = len(index) >= n and np.array_equal(index[:n], clean.arrays["index"])
   require(same, "mixture.protected", f"{len(index)} rows", "give the clean and the protected form of the same rows")
   rows = np.asarray(clean.sets[within])

@@ -49,7 +49,7 @@ def data(path: str, test: float = 0.2, seed: int = 0) -> Data:
 
 def _split(data: Data, test: float, seed: int) -> Data:
   require(isinstance(test, float) and 0 < test < 1, "data.test", test, "choose a share above 0 and below 1")
-  n = len(data)
+  n = data.n
   rows = min(max(round(test * n), 1), n - 1)
   require(rows > 0, "data.test", test, "store at least two rows, or name the sets in the file")
   return splits.split(data, {"train": n - rows, "test": rows}, seed, "label" if "label" in data.arrays else "")

@@ -42,7 +42,7 @@ def split(data: Data, sizes: Mapping[str, int], seed: int = 0, label: str = "lab
   Raises:
     Invalid: for an empty set, more rows than there are, or an unknown labelling.
   """
-  n = len(data)
+  n = data.n
   for name, size in sizes.items():
     require(size > 0, f"data.{name}", size, "give the set at least one row")
   require(sum(sizes.values()) <= n, "data.sizes", dict(sizes), f"ask for at most {n} rows in all")
