@@ -119,9 +119,9 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     return hash
 
   data = add("data", config["data"], title=short(config["data"]))
-  kind = next((k for k in ("cluster", "method", "protect", "train") if k in config), "data")
-  build = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train}.get(kind)
-  cells, variants = build(config, data, add) if build else ((), {})
+  builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train}
+  kind = next((k for k in builders if k in config), "data")
+  cells, variants = builders[kind](config, data, add) if kind in builders else ((), {})
   return Plan({"method": "forget"}.get(kind, kind), stages, tuple(cells), variants, data)
 
 
@@ -214,9 +214,7 @@ def _variants(config, data, add):
       needs |= {"surrogate": surrogate} if surrogate else {}
     made[row] = add("protect", stage, needs, seed=seed, title=row)
   defences = many(config, "defend")
-  if not defences:
-    return made
-  defended = {}
+  defended = {} if defences else made
   for row, protected in made.items():
     for name, stage in defences.items():
       title = f"{row} + {name}"

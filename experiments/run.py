@@ -41,13 +41,13 @@ def main(argv: Sequence[str]) -> Any:
 
 def run(options: command.Options, asked: command.Signals) -> Any:
   """Makes every stage, then the summary, inside a locked workdir."""
-  from experiments import folder, pipeline, plan, summary
+  from experiments import compiled, folder, pipeline, plan, summary
 
   start = time.monotonic()
   todo = plan.plan(options.config, folder.source)
   pipeline.early(todo)
   flags = options.flags
-  with command.progress() as progress, pipeline.compiled_once(options.workdir / "compiled"):
+  with command.progress() as progress, compiled.once(options.workdir / "compiled"):
     settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
     results = pipeline.Results(todo, options.workdir, settings)
     try:

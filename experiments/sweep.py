@@ -143,11 +143,11 @@ def _make(sweep, stages, names, results, mode) -> None:
 
 def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]]:
   """Every setting, then the table, inside a locked workdir."""
-  from experiments import folder, pipeline, plan, store, summary
+  from experiments import compiled, folder, pipeline, plan, store, summary
 
   rows, start, flags = [], time.monotonic(), options.flags
   parts = groups(fields(options.config))
-  with command.progress() as progress, pipeline.compiled_once(options.workdir / "compiled"):
+  with command.progress() as progress, compiled.once(options.workdir / "compiled"):
     settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
     for points in parts:
       plans = [plan.plan(change(options.config, point), folder.source) for point in points]

@@ -122,7 +122,7 @@ def test_a_mistake_is_answered_by_one_line_and_code_2(name, place, tmp_path, cap
 @pytest.mark.parametrize("main, arguments, words", [
   (sweep.main, ["--config={p}/c.py", "--workdir={p}/s"], ["config.sweep", "sweep=dict"]),
   (sweep.main, ["--config={p}/c.py", "--workdir={p}/s", "--sweep_mode=x"], ["sweep_mode", "x", "vmap"]),
-  (reproduce.main, ["nothing"], ["NAME", "nothing", "cuda"]),
+  (reproduce.main, ["nothing"], ["NAME", "nothing", "choose one of", "all"]),
   (reproduce.main, [], ["NAME", "(missing)", "all"]),
   (reproduce.main, ["cuda", "--size=huge"], ["size", "huge", "tiny"]),
   (reproduce.main, ["cuda", "--sice=huge"], ["sice"]),

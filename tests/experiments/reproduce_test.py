@@ -1,0 +1,42 @@
+"""Papers are found by their word, and each config of theirs is run."""
+
+import pytest
+
+from experiments import reproduce
+from ue_jax.core.errors import Invalid
+from ue_jax.report.papers import PAPERS
+
+
+def test_all_names_every_config_that_is_there_of_every_paper_that_is_not_planned():
+  found = reproduce.chosen("all")
+  assert found and all(p.status != "planned" and (reproduce.ROOT / c).is_file() for p, c in found)
+  first = found[0][0]
+  assert {c for _, c in reproduce.chosen(first.id)} == {c for p, c in found if p == first}
+
+
+def test_a_planned_paper_is_not_run():
+  planned = next(p for p in PAPERS if p.status == "planned")
+  with pytest.raises(Invalid, match="not implemented yet"):
+    reproduce.chosen(planned.id)
+
+
+def test_one_failure_does_not_keep_the_others_from_running(monkeypatch, capsys):
+  ran = []
+
+  class Result:
+    figures, wall_s, hardware, seeds = {"a": 1.0}, 1.0, "2 CPU cores", (0,)
+
+  def run(config, size, workdir):
+    ran.append((config, size))
+    if len(ran) == 1:
+      raise Invalid("data.path", "x", "give another")
+    return Result
+
+  papers = [(PAPERS[0], "configs/a.py"), (PAPERS[1], "configs/b.py")]
+  monkeypatch.setattr(reproduce, "_run", run)
+  monkeypatch.setattr(reproduce, "chosen", lambda name: papers)
+  with pytest.raises(Invalid, match="configs/a.py"):
+    reproduce.main(["all", "--size=tiny"])
+  said = capsys.readouterr()
+  assert ran == [("configs/a.py", "tiny"), ("configs/b.py", "tiny")]
+  assert PAPERS[1].claim in said.out and "1 figures" in said.out and "data.path" in said.err
