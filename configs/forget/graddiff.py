@@ -5,8 +5,8 @@ Fictitious Unlearning for LLMs", 2024. Data, model and measures are those of `co
 
   python -m experiments.run --config configs/forget/graddiff.py:tiny --workdir runs/graddiff   # under a minute, 2 cores
 
-Expect at `tiny`: forget exact match 0.00 with retain at least 0.5 (about 0.67) and world facts at least 0.9; the
-forget nll runs away (about 18), as nothing bounds it.
+Expect at `tiny`: forget exact match 0.00 (at most 0.05) with retain at least 0.5 (0.93 to 0.96 with seeds 0 to 2) and
+world facts at least 0.9 (1.00); the forget nll (11 to 12) is above that of NPO after as many steps: nothing bounds it.
 """
 
 from ml_collections import ConfigDict
@@ -15,11 +15,13 @@ from configs.forget import npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
   config = npo.get_config(arg)
   config.title = "GradDiff"
   config.method = ConfigDict(
     dict(
-      name="forget.graddiff", gamma=1.0, alpha=1.0, rate=3e-4, steps=60, forget_batch=24, retain_batch=48, retain="nll"
+      name="forget.graddiff", gamma=1.0, alpha=1.0, rate=3e-4, steps=60, forget_batch=24, retain_batch=48,
+      retain="nll", keep=npo.KEEP,
     )
   )
   return config

@@ -15,6 +15,7 @@ from configs.forget import npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
   config = npo.get_config(arg)
   config.title = "Gradient ascent"
   config.method = ConfigDict(dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24))

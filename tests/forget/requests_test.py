@@ -94,3 +94,15 @@ def test_sizes_follow_the_retain_term():
   assert requests.sizes(3, 5, "kl") == {"forget": 3, "retain": 5}
   with pytest.raises(Invalid, match="method.retain = 'l2'"):
     requests.sizes(3, 5, "l2")
+
+
+def test_what_is_kept_is_the_union_of_the_sets_named(bigram):
+  data = bigram.data
+  more = bigram._replace(data=Data(data.arrays, {**data.sets, "world": np.array([4, 1]), "math": np.array([0])}))
+  kept = requests.keep(more, ("retain", "world"))
+  assert sorted(kept.data.sets["retain"]) == [0, 1, 2, 4]
+  np.testing.assert_array_equal(kept.data.sets["forget"], data.sets["forget"])
+  drawn = requests.batch({"forget": 1, "retain": 99}, names=("world", "math"))(0, more, 0)["retain"]
+  assert sorted(map(tuple, drawn["ids"])) == sorted(map(tuple, data.arrays["ids"][[4, 1, 0]]))
+  with pytest.raises(Invalid, match="method.keep = 'far'"):
+    requests.keep(more, ("retain", "far"))

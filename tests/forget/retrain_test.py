@@ -46,6 +46,14 @@ def test_it_is_training_on_the_retain_set(pictures):
   assert tree.fingerprint(want.params) == tree.fingerprint(got.params)
 
 
+def test_several_sets_can_be_kept(pictures):
+  data, train = pictures.data, procedure(pictures, steps=5)
+  retain = data.sets["retain"]
+  halves = pictures._replace(data=Data(data.arrays, {**data.sets, "a": retain[::2], "b": retain[1::2]}, data.info))
+  want, got = fit(retrain.method(train), pictures), fit(retrain.method(train, keep=("a", "b")), halves)
+  assert tree.fingerprint(want.params) == tree.fingerprint(got.params)
+
+
 def test_the_class_left_out_is_unknown_and_the_others_are_known(pictures):
   control = fit(retrain.method(procedure(pictures)), pictures)
   scores = utility.scores(pictures._replace(subject=control), ("forget", "retain"))

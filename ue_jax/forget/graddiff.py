@@ -10,6 +10,8 @@ The forget part has no lower bound, so it overshoots: look at the nll beside the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import requests
 from ue_jax.train import descend, optim
@@ -23,10 +25,11 @@ def method(
   forget_batch: int = 24,
   retain_batch: int = 48,
   retain: str = "nll",
+  keep: Sequence[str] = ("retain",),
   optimizer: str = "adam",
   label: str = "label",
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) `retain`.
+  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
 
   Args:
     gamma: coefficient of the ascent; may be traced, like `alpha` and `rate`.
@@ -36,6 +39,7 @@ def method(
     forget_batch, retain_batch: samples a step; a smaller set gives all it has.
     retain: `nll` of the retain batch, `kl` to the model before unlearning on it (the KL-min baseline),
       or `none` (plain gradient ascent).
+    keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
     label: the labelling to forget, for pictures.
 
@@ -46,7 +50,7 @@ def method(
 
   def start(key, request):
     del key
-    requests.check(request, tuple(sizes), label)
+    requests.check(request, ("forget",) if retain == "none" else ("forget", *keep), label)
     kept = requests.frozen(request, **requests.original_params(retain, request))
     return request.subject.params, request.subject.state, kept
 
@@ -57,6 +61,5 @@ def method(
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
 
   tx = optim.make(optimizer, rate, steps)
-  return descend.descend(
-    objective, tx, start=start, finish=requests.finish, batch=requests.batch(sizes, label), steps=steps
-  )
+  draw = requests.batch(sizes, label, keep)
+  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)

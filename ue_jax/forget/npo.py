@@ -12,6 +12,8 @@ samples that are forgotten already stop pushing; beta -> 0 is gradient ascent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -31,10 +33,11 @@ def method(
   forget_batch: int = 24,
   retain_batch: int = 48,
   retain: str = "nll",
+  keep: Sequence[str] = ("retain",),
   optimizer: str = "adam",
   label: str = "label",
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) `retain`.
+  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
 
   Args:
     beta: inverse temperature, > 0; may be traced, like `gamma`, `alpha` and `rate`.
@@ -44,6 +47,7 @@ def method(
     steps: optimiser steps.
     forget_batch, retain_batch: samples a step; a smaller set gives all it has.
     retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
+    keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
     label: the labelling to forget, for pictures.
 
@@ -55,7 +59,7 @@ def method(
 
   def start(key, request):
     del key
-    requests.check(request, tuple(sizes), label)
+    requests.check(request, ("forget",) if retain == "none" else ("forget", *keep), label)
     before = requests.reference_log_prob(request, "forget", label)  # one float a sample, computed once
     kept = requests.frozen(request, before=before, **requests.original_params(retain, request))
     return request.subject.params, request.subject.state, kept
@@ -68,9 +72,8 @@ def method(
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
 
   tx = optim.make(optimizer, rate, steps)
-  return descend.descend(
-    objective, tx, start=start, finish=requests.finish, batch=requests.batch(sizes, label), steps=steps
-  )
+  draw = requests.batch(sizes, label, keep)
+  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
 
 
 def loss(s: jax.Array, s0: jax.Array, n: jax.Array, beta: jax.Array | float, scale: jax.Array | float = 1.0) -> Term:

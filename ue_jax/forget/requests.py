@@ -9,7 +9,7 @@ Unlearning runs the model as in evaluation (`train=False`): no dropout, batch st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,7 +24,23 @@ from ue_jax.train import batches, losses
 RETAIN = ("nll", "kl", "none")
 
 
-def check(request: Request, sets: tuple[str, ...], label: str = "label") -> Request:
+def keep(request: Request, names: Sequence[str] = ("retain",)) -> Request:
+  """The request with the union of the sets `names` as its set `retain`: all that must not be forgotten.
+
+  Raises:
+    Invalid: for a set that the data does not have, or no name.
+  """
+  data = request.data
+  require(len(names) > 0, "method.keep", names, "name at least one set")
+  for name in names:
+    require(name in data.sets, "method.keep", name, f"give data with this set; it has {sorted(data.sets)}")
+  if tuple(names) == ("retain",):
+    return request
+  rows = np.unique(np.concatenate([np.asarray(data.sets[name]) for name in names]))
+  return request._replace(data=Data(data.arrays, {**data.sets, "retain": rows}, data.info))
+
+
+def check(request: Request, sets: Sequence[str], label: str = "label") -> Request:
   """The request, if its data has the `sets` and the arrays that unlearning reads.
 
   Raises:
@@ -60,8 +76,8 @@ def rows(data: Data, name: str, at: np.ndarray, label: str = "label") -> dict[st
   return batch | {"row": at.astype(np.int32)}
 
 
-def batch(sizes: Mapping[str, int], label: str = "label"):
-  """The `batch` of a Procedure: for step t, `sizes[name]` samples of every set named.
+def batch(sizes: Mapping[str, int], label: str = "label", names: Sequence[str] = ("retain",)):
+  """The `batch` of a Procedure: for step t, `sizes[name]` samples of every set named; `names` make up `retain`.
 
   Every set runs through its own permutations, one an epoch, a pure function of (seed, t). Sets
   smaller than the size asked for give all they have.
@@ -69,6 +85,7 @@ def batch(sizes: Mapping[str, int], label: str = "label"):
 
   def draw(seed: int, problem: Request, t: int) -> dict[str, dict[str, np.ndarray]]:
     out = {}
+    problem = keep(problem, names) if "retain" in sizes else problem
     for order, (name, size) in enumerate(sizes.items()):
       n = len(problem.data.sets[name])
       at = batches.shuffled(_own_seed(seed, order), n, min(size, n), t)

@@ -5,33 +5,36 @@ It is slow and it is the standard that every other method is compared with (the 
 
 from __future__ import annotations
 
-from ue_jax.core.errors import require
+from collections.abc import Sequence
+
 from ue_jax.core.nouns import Data, Request
 from ue_jax.core.procedure import Procedure
+from ue_jax.forget import requests
 
 
-def method(train: Procedure) -> Procedure:
-  """Request -> Subject: the procedure `train` (Data -> Subject) on data whose set `train` is `retain`.
+def method(train: Procedure, keep: Sequence[str] = ("retain",)) -> Procedure:
+  """Request -> Subject: the procedure `train` (Data -> Subject) on data whose set `train` is what is kept.
 
   Nothing of the request's subject is used; rows of the forget set are never drawn.
 
   Args:
     train: the procedure that trained the subject, with the same settings.
+    keep: the sets that are trained on, taken together: all of the training set but `forget`.
 
   Raises:
-    Invalid: if the data has no set `retain`.
+    Invalid: if the data lacks one of them.
   """
   probe = train.probe
+  rest = lambda request: without_forget(request, keep)
   return train._replace(
-    init=lambda key, request: train.init(key, without_forget(request)),
-    finish=lambda state, request: train.finish(state, without_forget(request)),
-    batch=lambda seed, request, t: train.batch(seed, without_forget(request), t),
-    probe=None if probe is None else lambda state, request: probe(state, without_forget(request)),
+    init=lambda key, request: train.init(key, rest(request)),
+    finish=lambda state, request: train.finish(state, rest(request)),
+    batch=lambda seed, request, t: train.batch(seed, rest(request), t),
+    probe=None if probe is None else lambda state, request: probe(state, rest(request)),
   )
 
 
-def without_forget(request: Request) -> Data:
-  """The request's data with `retain` in the place of `train`; arrays are shared, not copied."""
-  data = request.data
-  require("retain" in data.sets, "method.sets", "retain", f"give data with this set; it has {sorted(data.sets)}")
+def without_forget(request: Request, keep: Sequence[str] = ("retain",)) -> Data:
+  """The request's data with the sets `keep` in the place of `train`; arrays are shared, not copied."""
+  data = requests.keep(request, keep).data
   return Data(data.arrays, {**data.sets, "train": data.sets["retain"]}, data.info)
