@@ -134,7 +134,7 @@ def test_a_missing_set_or_array_is_named():
   with pytest.raises(Invalid, match="protect.groups"):
     run(noise.protect("cluster", groups="nothing"), data)
   only = run(noise.protect(), Data(data.arrays, {"train": data.sets["train"]}))
-  assert len(only) == 90 and set(only.sets) == {"train"}
+  assert only.n == 90 and set(only.sets) == {"train"}
 
 
 def test_signs_are_fair_and_differ_between_groups():

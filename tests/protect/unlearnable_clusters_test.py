@@ -11,7 +11,7 @@ from ue_jax.core.nouns import Data, Subject, check_data
 from ue_jax.core.tree import fingerprint
 from ue_jax.models import cnn
 from ue_jax.parallel import spread
-from ue_jax.protect import noise, publish, surrogate
+from ue_jax.protect import noise, publish
 from ue_jax.protect import unlearnable_clusters as uc
 from ue_jax.train import optim
 
@@ -172,11 +172,10 @@ def test_padding_changes_nothing(subject, data):
   np.testing.assert_allclose(a[1]["redirect"], b[1]["redirect"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("squash", ["clamp", "tanh"])
-def test_a_generator_lowers_the_divergence_within_the_budget(subject, data, squash):
+def test_a_generator_lowers_the_divergence_within_the_budget(subject, data):
   procedure = uc.protect(
-    subject, k=2, eps=EPS, param="generator", squash=squash, steps=15, rate=3e-3, batch_size=32, generator_width=4,
-    generator_blocks=1, augment=True,
+    subject, k=2, eps=EPS, param="generator", steps=15, rate=3e-3, batch_size=32, generator_width=4,
+    generator_blocks=1,
   )  # fmt: skip
   state = procedure.init(jax.random.key(0), data)
   first = procedure.probe(state, data)
@@ -248,15 +247,6 @@ def test_a_step_keeps_shapes_and_equal_states_give_equal_bits(subject, data):
   start = procedure.init(jax.random.key(0), data)
   shapes = functools.partial(jax.tree.map, lambda x: (x.shape, x.dtype))
   assert shapes(start) == shapes(a)
-
-
-def test_crops_do_not_depend_on_the_place_in_the_batch(data):
-  view, key = surrogate.View(size=16, augment=True), jax.random.key(3)
-  image, index = jnp.asarray(data.arrays["image"][:6]), jnp.arange(6)
-  a = surrogate.look(image, view, key, index)
-  b = surrogate.look(image[::-1], view, key, index[::-1])
-  np.testing.assert_allclose(a, b[::-1], atol=1e-6)
-  assert a.shape == (6, 16, 16, 3) and float(jnp.abs(a - surrogate.look(image, view)).max()) > 0.05
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,9 @@ def cluster(
   """
 
   def run(key, data: Data) -> Clustering:
-    rows = np.arange(data.n) if not data_set else _rows(data, data_set)
+    weights = only(data.n, _rows(data, data_set)) if data_set else None
     x = matrix(data, array)
-    found = fit(x[rows], k, key=key, restarts=restarts, max_steps=max_steps, tol=tol)
-    if data_set:
-      labels = np.array(jax.jit(assign)(x, found.centers)[0])
-      labels[rows] = np.asarray(found.labels)
-      found = found._replace(labels=labels)
+    found = fit(x, k, key=key, weights=weights, restarts=restarts, max_steps=max_steps, tol=tol)
     return jax.tree.map(np.asarray, found)
 
   return once(run)

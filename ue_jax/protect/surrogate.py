@@ -114,7 +114,7 @@ def group(
     mean, scale = seen[train].mean(0), np.maximum(seen[train].std(0), 1e-6)
     seen -= mean
     seen /= scale
-  weights = k_means.only(len(data), train)
+  weights = k_means.only(len(image), train)
   found = k_means.fit(seen, k, key=jax.random.key(seed), weights=weights, restarts=restarts, max_steps=100)
   return Grouping(found.labels, found.centers, jnp.asarray(mean), jnp.asarray(scale), found.cost)
 
