@@ -40,8 +40,8 @@ def test_a_generator_is_cut_or_scaled_into_the_budget(key):
   make = lambda **kw: perturbation.generated(net, SHAPE, 10, **kw)
   carry = make().init(key, 0.05)
   assert 0 <= float(carry.latent.min()) and float(carry.latent.max()) <= 1
-  raw = net.apply(carry.params, carry.latent[None], train=True).features[0]
-  value = lambda form: form.value(carry.params, carry, 0.05)
+  raw = jax.jit(lambda params, z: net.apply(params, z, train=True).features[0])(carry.params, carry.latent[None])
+  value = lambda form: jax.jit(form.value)(carry.params, carry, 0.05)
   np.testing.assert_allclose(value(make()), jnp.clip(raw, -0.05, 0.05), atol=1e-6)
   np.testing.assert_allclose(value(make(squash="tanh")), 0.05 * raw, atol=1e-6)
   ball = value(make(norm="l2"))

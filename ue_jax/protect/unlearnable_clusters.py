@@ -141,8 +141,12 @@ def protect(
     budget = jnp.asarray(eps, jnp.float32)
     form = parametrisation(data.arrays["image"].shape[1:])
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(which)
-    carry = jax.vmap(lambda key: form.init(key, budget))(keys)
-    delta = jax.vmap(lambda c: form.value(form.trainable(c), c, budget))(carry)
+
+    def begin(key):
+      carry = form.init(key, budget)
+      return carry, form.value(form.trainable(carry), carry, budget)
+
+    carry, delta = jax.jit(jax.vmap(begin))(keys)
     most = jnp.floor(budget * 255 + 1e-4).astype(jnp.int32) if norm == "linf" else jnp.int32(255)
     return State(
       key, jnp.int32(0), found.labels, found.inertia, found.centers, found.mean, found.scale, budget, most,
