@@ -20,6 +20,10 @@ def nouns(workshop, kind, module):
   return [(b, workshop.noun(kind, module, b.flavour)) for b in workshop.built(kind, module)]
 
 
+def rows(data):
+  return len(data.arrays["index"])
+
+
 def data_of(problem):
   return problem if isinstance(problem, Data) else problem.data
 
@@ -39,7 +43,7 @@ def test_data_returns_consistent_data(workshop, kind, module):
   data = build.build(kind, module)
   assert isinstance(data, Data)
   check_data(data)
-  assert len(np.unique(data.arrays["index"])) == len(data)
+  assert len(np.unique(data.arrays["index"])) == data.n
   for name, classes in data.info.get("labels", {}).items():
     label = data.arrays[name]
     assert label.dtype == np.int32 and label.ndim == 1
@@ -70,21 +74,21 @@ def test_model_returns_a_pair_of_pure_functions(workshop, kind, module):
 @found("protect")
 def test_protect_returns_data_with_protected_rows_of_train_and_a_protected_test_set(workshop, kind, module):
   for built, after in nouns(workshop, kind, module):
-    before, n = built.problem, len(built.problem)
+    before, n = built.problem, rows(built.problem)
     assert isinstance(after, Data)
     check_data(after)
     assert after.arrays["image"].dtype == np.uint8
     train, test = before.sets["train"], before.sets["test"]
     untouched = np.setdiff1d(np.arange(n), train)
     for name, array in before.arrays.items():
-      rows = untouched if name == "image" else np.arange(n)
-      assert np.array_equal(after.arrays[name][rows], array[rows]), f"{name} of rows that are not protected"
-    for name, rows in before.sets.items():
-      assert np.array_equal(after.sets[name], rows), f"set {name}"
+      same = untouched if name == "image" else np.arange(n)
+      assert np.array_equal(after.arrays[name][same], array[same]), f"{name} of rows that are not protected"
+    for name, positions in before.sets.items():
+      assert np.array_equal(after.sets[name], positions), f"set {name}"
     added = after.sets["test_protected"]
     assert len(added) == len(test) and added.min() >= n, "protected copies of the test rows are appended"
     new = np.sort(np.concatenate([after.sets[name] for name in after.sets if name not in before.sets]))
-    assert np.array_equal(new, np.arange(n, len(after))), "every appended row belongs to one new set"
+    assert np.array_equal(new, np.arange(n, rows(after))), "every appended row belongs to one new set"
     for name, array in before.arrays.items():
       if name != "image":
         assert np.array_equal(after.arrays[name][added], array[test]), f"{name} of the protected test rows"
@@ -97,7 +101,7 @@ def test_defend_returns_data_of_the_same_samples(workshop, kind, module):
     before = built.problem
     assert isinstance(after, Data)
     check_data(after)
-    assert after.arrays["image"].dtype == np.uint8 and len(after) == len(before)
+    assert after.arrays["image"].dtype == np.uint8 and rows(after) == rows(before)
     for name, array in before.arrays.items():
       if name != "image":
         assert np.array_equal(after.arrays[name], array), name
@@ -139,7 +143,7 @@ def test_cluster_gives_every_sample_a_cluster(workshop, kind, module):
   for built, after in nouns(workshop, kind, module):
     assert isinstance(after, Clustering)
     labels = np.asarray(after.labels)
-    assert labels.shape == (len(built.problem),) and labels.dtype == np.int32 and labels.min() >= 0
+    assert labels.shape == (rows(built.problem),) and labels.dtype == np.int32 and labels.min() >= 0
     if after.centers is not None:
       assert labels.max() < len(after.centers) and np.isfinite(np.asarray(after.centers)).all()
     if after.cost is not None:
@@ -170,9 +174,7 @@ def test_the_data_that_is_given_stays_as_it_is(workshop, kind, module):
 
 @found("protect", "defend", "select", "cluster")
 def test_the_same_seed_makes_the_same_noun(workshop, kind, module):
-  from ue_jax.train import loop
-
   for built, once in nouns(workshop, kind, module):
-    again = loop.fit(built.procedure, built.problem, seed=3, mode="one", steps_per_call=1)
+    again = workshop.walk(kind, module, built.flavour).again()
     pick = lambda x: dict(x.arrays) if isinstance(x, Data) else dict(x.data.sets) if kind == "select" else x._asdict()
     assert tree.fingerprint(pick(once)) == tree.fingerprint(pick(again))

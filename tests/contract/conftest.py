@@ -5,6 +5,7 @@ import inspect
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from ue_jax.core import build
@@ -28,6 +29,12 @@ BY_HAND: dict[tuple[str, str], str] = {
   ("data", "data.npz"): "needs a file",
   ("data", "data.tfds"): "needs a prepared data set",
 }
+
+
+# Compiled in a hurry: these programs take three steps.
+quick = functools.partial(
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+)
 
 
 class Built(NamedTuple):
@@ -125,16 +132,48 @@ class Workshop:
     return tuple(out)
 
   @functools.cache  # noqa: B019
-  def noun(self, kind, module, flavour):
-    """What the factory makes of its problem, by the one loop."""
-    from ue_jax.train import loop
-
+  def walk(self, kind, module, flavour):
     built = next(b for b in self.built(kind, module) if b.flavour == flavour)
-    return loop.fit(built.procedure, built.problem, seed=3, mode="one", steps_per_call=1)
+    return Walk(built.procedure, built.problem)
+
+  @functools.cache  # noqa: B019
+  def noun(self, kind, module, flavour):
+    """What the factory makes of its problem."""
+    return self.walk(kind, module, flavour).again()
+
+
+class Walk:
+  """Two steps of a procedure on its tiny problem, and what was seen on the way."""
+
+  def __init__(self, procedure, problem):
+    self.procedure, self.problem, self.traces = procedure, problem, 0
+    self.step = quick(self._counted)
+    self.batches = [jax.tree.map(jnp.asarray, procedure.batch(0, problem, t)) for t in range(3)]
+    self.states, self.metrics = [procedure.init(jax.random.key(0), problem)], []
+    for batch in self.batches[:2]:
+      state, metrics = self.step(self.states[-1], batch)
+      self.states.append(state)
+      self.metrics.append(metrics)
+
+  def _counted(self, state, batch):
+    self.traces += 1
+    return self.procedure.step(state, batch)
+
+  def again(self):
+    """The noun, from the beginning."""
+    state = self.procedure.init(jax.random.key(0), self.problem)
+    for t in range(self.procedure.steps):
+      state, _ = self.step(state, self.batches[t])
+    return self.procedure.finish(state, self.problem)
 
 
 @pytest.fixture(scope="session")
 def workshop():
   return Workshop()
+
+
+@pytest.fixture(scope="session")
+def quick_jit():
+  return quick
 
 

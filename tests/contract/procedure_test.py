@@ -1,7 +1,5 @@
 """What every Procedure keeps, whatever it does: fixed shapes, one compilation, the same bits, a way to resume."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,29 +14,9 @@ FOUND = [(kind, module) for kind in KINDS for module in build.factories(kind)]
 every = pytest.mark.parametrize("kind, module", FOUND, ids=lambda x: x)
 
 
-class Walk:
-  """Two steps of a procedure on its tiny problem, and what was seen on the way."""
-
-  def __init__(self, procedure, problem):
-    self.procedure, self.problem, self.traces = procedure, problem, 0
-    self.step = jax.jit(self._counted)
-    self.batches = [jax.tree.map(jnp.asarray, procedure.batch(0, problem, t)) for t in range(3)]
-    self.states, self.metrics = [procedure.init(jax.random.key(0), problem)], []
-    for batch in self.batches[:2]:
-      state, metrics = self.step(self.states[-1], batch)
-      self.states.append(state)
-      self.metrics.append(metrics)
-
-  def _counted(self, state, batch):
-    self.traces += 1
-    return self.procedure.step(state, batch)
-
-
 @pytest.fixture(scope="module")
 def walks(workshop):
-  return functools.lru_cache(maxsize=None)(
-    lambda kind, module: {b.flavour: Walk(b.procedure, b.problem) for b in workshop.built(kind, module)}
-  )
+  return lambda kind, module: {b.flavour: workshop.walk(kind, module, b.flavour) for b in workshop.built(kind, module)}
 
 
 def leaves(state):
@@ -122,13 +100,13 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(walks, kind, module):
 
 
 @every
-def test_two_seeds_run_in_one_vmap(walks, kind, module):
-  for walk in walks(kind, module).values():
+def test_two_seeds_run_in_one_vmap(walks, quick_jit, kind, module):
+  for walk in list(walks(kind, module).values())[:1]:  # the arithmetic is one for all that it accepts
     if walk.procedure.steps == 0:
       continue
     states = [walk.procedure.init(jax.random.key(seed), walk.problem) for seed in (0, 1)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)
-    both, _ = jax.jit(jax.vmap(walk.procedure.step, in_axes=(0, None)))(stacked, walk.batches[0])
+    both, _ = quick_jit(jax.vmap(walk.procedure.step, in_axes=(0, None)))(stacked, walk.batches[0])
     for i, state in enumerate(states):
       alone, _ = walk.step(state, walk.batches[0])
       for name, x in leaves(alone).items():
