@@ -150,7 +150,7 @@ def heat(
   ax.imshow(values, cmap="Blues", vmin=low, vmax=high if high > low else low + 1, aspect="auto")
   for (r, c), v in np.ndenumerate(values):
     if np.isfinite(v):
-      dark = v > low + 0.6 * (high - low) and high > low
+      dark = v > low + 0.5 * (high - low) and high > low
       ax.text(c, r, f"{v:.2f}" if abs(v) < 1e3 else f"{v:.2g}", ha="center", va="center", fontsize=7.5,
               color="white" if dark else "#1f2a3a")
   ax.set_xticks(range(len(columns)), list(columns), rotation=0 if max(map(len, columns)) < 8 else 30)
@@ -183,6 +183,7 @@ def scatter(points: Any, labels: Any, names: Sequence[str] = (), title: str = ""
     name = names[label] if 0 <= label < len(names) else str(label)
     ax.scatter(*mine.T, s=9, lw=0, color=_colour(i), alpha=0.75, label=name, rasterized=True)
   _quiet(ax, "", "", title)
+  ax.spines[:].set_visible(False)
   ax.set_xticks([])
   ax.set_yticks([])
   _legend(ax, len(found), limit=20)
