@@ -8,7 +8,7 @@ import setuptools
 here = pathlib.Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ue_jax/__init__.py").read_text()).group(1)
 
-tfds = ["tensorflow-datasets>=4.9.7", "array_record>=0.5"]
+tfds = ["tensorflow-datasets>=4.9.7", "array_record>=0.5", "importlib_resources>=6"]
 test = ["pytest>=8", *tfds]
 
 setuptools.setup(
@@ -18,7 +18,7 @@ setuptools.setup(
   long_description=(here / "README.md").read_text(),
   long_description_content_type="text/markdown",
   license="Apache-2.0",
-  packages=setuptools.find_packages(include=["ue_jax", "ue_jax.*", "experiments", "configs", "configs.*"]),
+  packages=setuptools.find_namespace_packages(include=["ue_jax", "ue_jax.*", "experiments", "configs", "configs.*"]),
   python_requires=">=3.11",
   install_requires=[
     "jax>=0.7.2",

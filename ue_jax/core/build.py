@@ -42,7 +42,7 @@ def find(kind: str, name: str) -> Callable[..., Any]:
   return factory
 
 
-def build(kind: str, name: str, **kwargs: Any) -> Any:
+def build(kind: str, name: str, /, **kwargs: Any) -> Any:
   """Calls the factory `kind` of `ue_jax.<name>` with `kwargs`: config fields are keyword arguments.
 
   Example: `build("protect", "protect.cuda", blur=0.3)`.

@@ -98,7 +98,7 @@ def embed(data: Data, width: int, neighbours: int, blur: float, train_set: str =
 
   rows = np.asarray(batches.rows_of(data, train_set))
   require(len(rows) > max(width + 1, neighbours), "train.width", width, f"use fewer than the {len(rows)} pictures")
-  flat = pictures.to_float(data.arrays["image"][rows])
+  flat = pictures.to_float(batches.array_of(data, "image")[rows])
   if blur:
     flat = ndimage.gaussian_filter(flat, (0, blur, blur, 0))
   near = kneighbors_graph(flat.reshape(len(rows), -1), neighbours, mode="connectivity")
