@@ -24,4 +24,5 @@ def get_config(arg: str = "") -> ConfigDict:
       retain="nll", keep=npo.KEEP,
     )
   )
+  config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
   return config

@@ -6,6 +6,7 @@ Unlearning", 2024. Here: 60 invented persons, 6 of them to be forgotten, on a tr
   python -m experiments.run --config configs/forget/npo.py:tiny  --workdir runs/npo  # under a minute on 2 cores
   python -m experiments.run --config configs/forget/npo.py:small --workdir runs/npo  # minutes; reference, relearning
   python -m experiments.run --config configs/forget/npo.py       --workdir runs/npo  # one GPU: larger model, 3 seeds
+  python -m experiments.sweep --config configs/forget/npo.py:tiny                    # beta x rate, one program
 
 Expect at `tiny`: before, exact match 1.00 on the forget and on the retain persons; after, forget 0.00 (at most 0.05)
 with retain at least 0.7 (0.92 to 0.96 with seeds 0 to 2) and world facts at least 0.95 (1.00). The forget nll (9 to
@@ -40,6 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
     name="forget.npo", beta=0.1, gamma=1.0, alpha=1.0, rate=3e-4, steps=60, forget_batch=24, retain_batch=48,
     retain="nll", keep=KEEP,
   )
+  config.sweep = dict(method=dict(beta=(0.03, 0.1, 0.3), rate=(1e-4, 3e-4)))
   config.measure = dict(
     utility=dict(name="audit.utility"),
     membership=dict(name="audit.membership"),
