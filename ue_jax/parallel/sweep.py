@@ -103,7 +103,10 @@ def _pmap(factory, hp, picks, first, problem, seed, size):
   folded = {name: jnp.asarray(column[rows]).reshape(len(devices), each) for name, column in hp.items()}
   init = jax.vmap(jax.vmap(lambda hp: factory(**hp).init(jax.random.key(seed), problem)))
   chunk = _program(factory, "pmap", len(devices))
-  states, metrics = _go(lambda s, b: chunk(folded, s, b), _strong(init(folded)), first, problem, seed, size)
+  # Placed as they will come back, or the second call would trace again; what that is differs between JAX versions.
+  placed = jax.pmap(lambda states: states, axis_name=mesh.AXIS, devices=devices)
+  states = placed(_strong(init(folded)))
+  states, metrics = _go(lambda s, b: chunk(folded, s, b), states, first, problem, seed, size)
   flat = lambda tree: jax.tree.map(lambda x: _host(x).reshape((-1,) + x.shape[2:]), tree)
   return _rows(flat(states), len(picks)), _rows(flat(metrics), len(picks))
 
@@ -116,7 +119,7 @@ def _program(factory: Callable[..., Procedure], mode: str, devices: int) -> Call
   many = jax.vmap(_chunk(factory), in_axes=(0, 0, None))
   if mode == "vmap":
     return jax.jit(many)
-  return jax.pmap(many, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
+  return jax.pmap(many, axis_name=mesh.AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
 
 
 def _chunk(factory: Callable[..., Procedure]) -> Callable:
