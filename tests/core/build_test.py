@@ -39,3 +39,7 @@ def test_an_unknown_argument_is_named_with_the_known_ones():
 def test_a_missing_argument_is_named():
   with pytest.raises(Invalid, match="train.model.*missing"):
     builder.build("train", "train.supervised", steps=3)
+
+
+def test_a_factory_may_have_arguments_called_kind_and_name():
+  assert callable(builder.build("protect", "protect.noise", kind="clean").step)

@@ -210,3 +210,8 @@ def test_a_full_batch_is_not_copied_for_every_step():
   p = descending(steps=6)._replace(step=step, batch=lambda seed, problem, t: full)
   out = fit(p, 0.0, mode="one", steps_per_call=6)
   assert out.params == (60.0, 6) and set(shapes) == {(5, 2)}
+
+
+@pytest.mark.parametrize("mode", ["one", "jit", "pmap", "shard_map"])
+def test_what_does_not_iterate_runs_in_every_mode(mode):
+  assert fit(once(lambda key, problem: problem.n), DATA, mode=mode) == 30

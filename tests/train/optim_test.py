@@ -104,3 +104,20 @@ def test_the_rate_scales_the_schedule():
 def test_wrong_values_are_named(wrong, field):
   with pytest.raises(Invalid, match=f"train.{field}"):
     optim.make(**{"steps": 10, **wrong})
+
+
+def test_a_traced_clip_of_zero_clips_nothing_like_a_plain_zero():
+  grads = {"w": jnp.full((3,), 5.0)}
+
+  def moved(clip):
+    tx = optim.make("sgd", 0.1, clip=clip, momentum=0.0)
+    return tx.update(grads, tx.init(grads), grads)[0]["w"]
+
+  np.testing.assert_allclose(jax.jit(moved)(0.0), moved(0.0))
+  np.testing.assert_allclose(jax.jit(moved)(1.0), moved(1.0))
+  assert not np.allclose(moved(0.0), moved(1.0))
+
+
+def test_an_infinite_rate_is_refused():
+  with pytest.raises(Invalid, match="train.rate"):
+    optim.make("sgd", float("inf"))

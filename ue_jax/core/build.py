@@ -57,7 +57,8 @@ def build(kind: str, name: str, /, **kwargs: Any) -> Any:
     if key not in signature.parameters and not open_ended:
       raise Invalid(f"{kind}.{key}", kwargs[key], f"{name} takes {list(signature.parameters)}")
   for key, parameter in signature.parameters.items():
-    optional = parameter.default is not parameter.empty or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    gathers = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    optional = parameter.default is not parameter.empty or gathers
     if not optional and key not in kwargs:
       raise Invalid(f"{kind}.{key}", "(missing)", f"{name} needs it")
   return factory(**kwargs)

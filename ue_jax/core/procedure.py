@@ -66,8 +66,8 @@ def once(fn: Callable[[jax.Array, Any], Any]) -> Procedure:
     del problem
     return Once(key, jnp.zeros((), jnp.int32))
 
-  def step(state, batch):
-    del batch
+  def step(state, batch, axis=None):
+    del batch, axis
     return state._replace(step=state.step + 1), {}
 
   return Procedure(init, step, lambda state, problem: fn(state.key, problem), steps=0)

@@ -1,4 +1,8 @@
-"""Weights in and out: safetensors and npz files without pickle, and the layouts of PyTorch checkpoints."""
+"""Weights in and out: safetensors and npz files without pickle, and the layouts of PyTorch checkpoints.
+
+safetensors files are read and written here in a few lines: the library's numpy face knows no bfloat16, and the layer
+below it changes between releases. The tests hold both to the same bytes.
+"""
 
 from __future__ import annotations
 

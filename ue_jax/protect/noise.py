@@ -25,6 +25,7 @@ from ue_jax.protect.publish import (
   check_budget,
   labels_of,
   levels,
+  most_levels,
   project,
   publish,
   set_rows,
@@ -92,10 +93,10 @@ def protect(
 
   def init(key, data: Data) -> State:
     set_rows(data, "train")
-    height = jnp.asarray(0 if kind == "clean" else eps, jnp.float32) * 255
-    if norm == "l2":
-      height = jnp.round(height / np.float32(np.sqrt(np.prod(data.arrays["image"].shape[1:]))))
-    return State(key, jnp.int32(0), grouped(data), jnp.floor(height + 1e-4).astype(jnp.int32))
+    budget = jnp.asarray(0 if kind == "clean" else eps, jnp.float32)
+    values = np.float32(np.prod(data.arrays["image"].shape[1:]))
+    grey = most_levels(budget) if norm == "linf" else jnp.round(budget * 255 / jnp.sqrt(values)).astype(jnp.int32)
+    return State(key, jnp.int32(0), grouped(data), grey)
 
   def step(state: State, batch, axis=None):
     del batch, axis

@@ -90,14 +90,14 @@ def levels(delta, eps, norm: str = "linf", quantise: str = "round") -> np.ndarra
   scaled = np.asarray(delta, np.float64) * 255
   whole = np.round(scaled) if quantise == "round" else np.floor(scaled)
   if norm == "linf":
-    most = most_levels(eps)
+    most = int(most_levels(eps))
     whole = np.clip(whole, -most, most)
   return whole.astype(np.int16)
 
 
-def most_levels(eps) -> int:
-  """floor(255 eps), forgiving the rounding of eps itself."""
-  return int(np.floor(float(eps) * 255 + 1e-4))
+def most_levels(eps) -> jax.Array:
+  """floor(255 eps), forgiving the rounding of eps itself; eps may be traced. int32 scalar."""
+  return jnp.floor(jnp.asarray(eps, jnp.float32) * 255 + 1e-4).astype(jnp.int32)
 
 
 def add(image: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -147,7 +147,7 @@ def protect(
       return carry, form.value(form.trainable(carry), carry, budget)
 
     carry, delta = jax.jit(jax.vmap(begin))(keys)
-    most = jnp.floor(budget * 255 + 1e-4).astype(jnp.int32) if norm == "linf" else jnp.int32(255)
+    most = publish.most_levels(budget) if norm == "linf" else jnp.int32(255)
     return State(
       key, jnp.int32(0), found.labels, found.inertia, found.centers, found.mean, found.scale, budget, most,
       (surrogate.params, surrogate.state), which, targets, found.centers[targets], carry, delta,

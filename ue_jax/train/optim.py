@@ -52,7 +52,9 @@ def make(
     Invalid: for an unknown name, a number out of range, or a `train` that matches no leaf (at `init`).
   """
   _check(name, rate, weight_decay, clip)
-  parts = [] if _is_zero(clip) else [optax.clip_by_global_norm(clip)]
+  # a traced clip may be 0 in some settings of a grid: no clipping there, as for a plain 0
+  bound = clip if isinstance(clip, (int, float)) else jnp.where(jnp.asarray(clip) > 0, clip, jnp.inf)
+  parts = [] if _is_zero(clip) else [optax.clip_by_global_norm(bound)]
   decay = [] if _is_zero(weight_decay) else [optax.add_decayed_weights(weight_decay)]
   core = _core(name, momentum, nesterov, b1, b2, eps)
   parts += [core, *decay] if name in ("adamw", "lion") else [*decay, core]
@@ -153,4 +155,4 @@ def _check(name, rate, weight_decay, clip) -> None:
   require(name in OPTIMIZERS, "train.optimizer", name, f"choose one of {list(OPTIMIZERS)}")
   for field, value, least in (("rate", rate, 0), ("weight_decay", weight_decay, 0), ("clip", clip, 0)):
     if isinstance(value, (int, float)):
-      require(value >= least, f"train.{field}", value, "give a finite number >= 0")
+      require(least <= value < float("inf"), f"train.{field}", value, "give a finite number >= 0")

@@ -34,6 +34,8 @@ def train(
   schedule: str = "constant",
   warmup: int = 0,
   final: Any = 0.0,
+  milestones: tuple[float, ...] = (0.5, 0.75),
+  drop: Any = 0.1,
   weight_decay: Any = 0.0,
   momentum: Any = 0.9,
   nesterov: bool = False,
@@ -51,7 +53,8 @@ def train(
     label: name of the label array.
     train_set: the set to train on.
     steps: gradient steps; `batch_size` samples each.
-    rate, optimizer, schedule, warmup, final, weight_decay, momentum, nesterov, clip: see `optim.make`.
+    rate, optimizer, schedule, warmup, final, milestones, drop, weight_decay, momentum, nesterov, clip: see
+      `optim.make`.
     trainable: regular expression of the leaves to train; the others keep their bits.
     augment: functions `(key, images, targets) -> (images, targets)`, or names that `data.augment.build` knows, applied
       in order; images float32 `[b, h, w, c]` in [0, 1], targets float32 `[b, classes]`.
@@ -66,8 +69,8 @@ def train(
   require(isinstance(steps, int) and steps >= 0, "train.steps", steps, "give a whole number >= 0")
   require(isinstance(batch_size, int) and batch_size >= 1, "train.batch_size", batch_size, "give a whole number >= 1")
   tx = optim.make(
-    optimizer, rate, max(steps, 1), schedule=schedule, warmup=warmup, final=final, weight_decay=weight_decay,
-    momentum=momentum, nesterov=nesterov, clip=clip, train=trainable,
+    optimizer, rate, max(steps, 1), schedule=schedule, warmup=warmup, final=final, milestones=tuple(milestones),
+    drop=drop, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, clip=clip, train=trainable,
   )  # fmt: skip
 
   def begin(key, problem):
