@@ -16,9 +16,10 @@ to tell even from odd. Rows beside the method: `clean`, `sample` (random signs, 
 Expect at `small`: clean .96 / .97 (digit / parity), UC about .81 / .85, `cuda` .34 / .65, `sample` no drop. The random
 noise of `cluster` harms as much as the learned perturbations: on pictures this small the clusters do the work.
 
-`folder` protects a person's own pictures at full resolution; its surrogate is trained on drawn shapes and textures.
-`folder_pretrained` takes EfficientNet-Lite0 instead: --config.surrogate.path=FILE.npz. `cifar` is 5000 pictures of
+`factors` draws pictures whose shape, texture, colour and position are independent labels. `cifar` is 5000 pictures of
 CIFAR-10 on a CPU; the full size is all of CIFAR-10 with a ResNet-18 and a surrogate trained on CIFAR-100.
+`folder` protects a person's own pictures at full resolution; its surrogate is trained on drawn shapes and textures.
+`folder_pretrained` takes EfficientNet-Lite0 instead: --config.surrogate.path=FILE.npz.
 """
 
 from ml_collections import ConfigDict
@@ -30,11 +31,12 @@ EFFICIENTNET = dict(name="models.efficientnet", path="")
 
 
 def get_config(arg: str = "") -> ConfigDict:
-  size, pick = sizes(arg, *FOLDERS, "cifar")
+  size, pick = sizes(arg, *FOLDERS, "cifar", "factors")
   config = ConfigDict()
   config.title = f"Unlearnable Clusters ({size})"
   config.seeds = (0,)
-  {"full": full, "cifar": cifar, **dict.fromkeys(FOLDERS, folder)}.get(size, digits)(config, size, pick)
+  others = {"full": full, "cifar": cifar, "factors": factors, **dict.fromkeys(FOLDERS, folder)}
+  others.get(size, digits)(config, size, pick)
   return config
 
 
@@ -53,6 +55,21 @@ def digits(config: ConfigDict, size: str, pick) -> None:
     name="train.supervised", steps=pick(tiny=40, small=400), batch_size=128, rate=2e-3, schedule="cosine",
     every=pick(tiny=20, small=40),
   )
+
+
+def factors(config: ConfigDict, size: str, pick) -> None:
+  """Drawn pictures with independent labels: the surrogate knows the position, the thieves want shape and texture."""
+  config.data = dict(name="data.synthetic", n=2048, test=512, size=32, noise=0.05)
+  config.surrogate = dict(
+    model=dict(name="models.cnn", widths=(32, 64)),
+    train=dict(name="train.supervised", label="position", steps=300, batch_size=128, rate=2e-3, schedule="cosine"),
+  )
+  by_class = dict(name="protect.noise", kind="class", label="shape", eps=16 / 255)
+  against(config, 16 / 255, {"class": by_class}, k=8)
+  config.protect.update(steps=150, batch_size=64)
+  config.labellings = ("shape", "texture")
+  config.model = dict(name="models.cnn", widths=(32, 64), normalise="none")
+  config.train = dict(name="train.supervised", steps=300, batch_size=128, rate=2e-3, schedule="cosine", every=30)
 
 
 def cifar(config: ConfigDict, size: str, pick) -> None:
