@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import pipeline, store
-from experiments.plan import Plan, Stage, many
+from experiments.plan import Plan, Stage, many, whole
 from experiments.summary import Table
 from ue_jax.core.errors import Invalid, require
 from ue_jax.data import folder as pictures
@@ -87,6 +87,8 @@ def paint(config: Mapping[str, Any], plan: Plan, results: pipeline.Results) -> P
   """
   names = list(many(config, "protect"))
   require(len(names) == 1, "config.protect", names, "give one method to protect a folder with")
+  keys = whole(config, "keys", 0)
+  require(len(keys) == 1, "config.keys", keys, "give one key to protect a folder with")
   stage = next(s for s in plan.stages.values() if s.kind == "protect" and s.title == f"protect {names[0]}")
   data, budget = results(stage.needs["data"]), levels(stage)
   brush = painter(stage, results)

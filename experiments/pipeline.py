@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from experiments import store
-from experiments.plan import Plan, Stage, takes
+from experiments.plan import Plan, Stage, argument, takes
 from ue_jax.core.build import find
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data, Request, Score, Scores, Subject, check_data
@@ -84,6 +84,8 @@ class Results:
         if self.settings.progress:
           self.settings.progress.stage(stage.title, i, len(stages))
         self(stage.hash)
+      if stage.hash == self.plan.clean:
+        enough(self)
 
   def model(self, stage: Stage) -> Model:
     """The network of a stage that makes a Subject."""
@@ -186,7 +188,6 @@ def _data(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
 def _load_pretrained(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Subject:
   name, path = stage.config["name"], stage.config.get("path", "")
   module = importlib.import_module(f"ue_jax.{name}")
-  require(hasattr(module, "load"), "surrogate.name", name, "choose a model that can load weights")
   params, state = module.load(path) if path else module.load()
   return Subject(results.model(stage), params, state)
 
@@ -223,16 +224,15 @@ def _arrow(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Any:
 
 
 def _score_clustering(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Scores:
-  """ACC, NMI and ARI against every labelling of the Data, and what the method says of itself."""
+  """How many clusters there are of those asked for, and ACC, NMI and ARI against every labelling of the Data."""
   from ue_jax.cluster import scores
 
   found: Clustering = needs["clustering"]
   data, n = needs["data"], len(needs["clustering"].labels)
   labels = np.asarray(found.labels)
-  k = float(len(np.unique(labels)))
-  out = {"clusters": Score(k, n, "near", k, 1.0, float(n))}
-  said = {"cost": found.cost, "steps": found.steps}
-  out |= {name: Score(float(x), n, "low", 0.0, 0.0, float("inf")) for name, x in said.items() if x is not None}
+  out, k = {}, stage.parts.get("k")
+  if k is not None:
+    out["clusters"] = Score(float(len(np.unique(labels))), n, "near", float(k), 1.0, float(n))
   for name in data.info.get("labels", {}):
     truth = np.asarray(data.arrays[name])
     if len(truth) == n:
@@ -260,19 +260,42 @@ def _sizes(config: Mapping[str, Any], data: Data | Request, label: str) -> dict[
 
 
 def early(plan: Plan) -> None:
-  """Builds every factory that needs nothing but its config, so that a wrong value is named before hours of work.
+  """Builds every factory, so that a wrong value is named before hours of work.
+
+  Networks and surrogates are not there yet: stand-ins take their places, which no factory looks into.
 
   Raises:
     Invalid: naming field, value and fix.
   """
+  nothing = Model(None, None)
   for stage in plan.stages.values():
-    missing = [name for name in ("model", "train", "surrogate") if _requires(stage, name)]
-    if stage.kind not in ("data", "pretrained", "score") and not missing:
-      make(stage.kind, stage.config)
+    if _pretrained(stage):
+      weights(stage)
+    elif stage.kind not in ("data", "score"):
+      at_hand = {"model": nothing, "surrogate": Subject(nothing, {})}
+      if "train" in stage.parts:
+        at_hand["train"] = make("train", stage.parts["train"], model=nothing)
+      wanted = {name: x for name, x in at_hand.items() if takes(stage.kind, stage.config, name)}
+      make(stage.kind, stage.config, **wanted)
 
 
-def _requires(stage: Stage, argument: str) -> bool:
-  if stage.kind in ("data", "pretrained", "score") or argument in stage.config:
-    return False
-  found = inspect.signature(find(stage.kind, stage.config["name"])).parameters.get(argument)
-  return found is not None and found.default is found.empty
+def enough(results: Results) -> None:
+  """Raises Invalid if there are fewer pictures than clusters: once there is data, before a surrogate is trained."""
+  for stage in results.plan.stages.values():
+    if stage.kind != "protect" or results.path(stage.hash).exists():
+      continue
+    k, kind = argument("protect", stage.config, "k"), argument("protect", stage.config, "kind")
+    if k and kind in (None, "cluster"):
+      n = len(results(stage.needs["data"]).sets["train"])
+      where = results.plan.stages[stage.needs["data"]].config.get("path", "train")
+      require(n >= 2, "data", where, f"give at least 2 pictures that can be read, it has {n}: clusters need them")
+      require(k <= n, "protect.k", k, f"use 2 to {n}, the number of pictures")
+
+
+def weights(stage: Stage) -> None:
+  """Raises Invalid unless the file of a pretrained surrogate is there."""
+  name, path = stage.config["name"], stage.config.get("path", "")
+  load = getattr(importlib.import_module(f"ue_jax.{name}"), "load", None)
+  require(callable(load), "surrogate.name", name, "choose a model that can load weights")
+  if path or "path" in inspect.signature(load).parameters:
+    require(pathlib.Path(path).is_file(), "surrogate.path", path, "give the file of its weights")

@@ -13,12 +13,14 @@ methods share one original model. Config fields read here (absent ones are skipp
   cluster                       a stage, or a dict of named ones
   measure                       a stage, or a dict of named ones
   seed, seeds                   of what comes before training, and of the trainings
+  keys                          seeds of `protect`, each protects once, as a row of its own; absent: `seed`
 """
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import ue_jax
@@ -27,8 +29,8 @@ from ue_jax.core.build import find
 from ue_jax.core.errors import Invalid, require
 
 KNOWN = (
-  "title", "seed", "seeds", "data", "surrogate", "protect", "controls", "defend", "labellings", "model", "train",
-  "reference", "select", "method", "attack", "cluster", "measure", "sweep",
+  "title", "seed", "seeds", "keys", "data", "surrogate", "protect", "controls", "defend", "labellings", "model",
+  "train", "reference", "select", "method", "attack", "cluster", "measure", "sweep",
 )
 GIVEN = ("model", "train", "surrogate", "label", "classes", "vocabulary")  # arguments that the pipeline can supply
 SEEDED = ("train", "select", "method", "attack", "cluster", "measure")  # made once a seed of `seeds`
@@ -110,7 +112,7 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
   stages: dict[str, Stage] = {}
 
   def add(kind, stage, needs={}, parts={}, seed=0, title=""):
-    check(kind, stage, f"config.{kind}")
+    check(kind, stage, place(config, stage) or f"config.{kind}")
     seen = source(stage) if kind in ("data", "pretrained") else ""
     parts = {name: part for name, part in parts.items() if part is not None}
     hash = store.digest([ue_jax.__version__, kind, stage, needs, parts, seed, seen])
@@ -125,12 +127,16 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
   return Plan({"method": "forget"}.get(kind, kind), stages, tuple(cells), variants, data)
 
 
-def clear(value: Any) -> Any:
-  """Nested plain dicts without unset placeholders (None) and without empty stages."""
+def clear(value: Any, empty: bool = False) -> Any:
+  """Nested plain dicts without unset placeholders (None) and without empty stages.
+
+  Args:
+    empty: keep empty ones: under `defend` they stand for no defence.
+  """
   if not isinstance(value, Mapping):
     return value
-  inner = {key: clear(item) for key, item in value.items()}
-  return {key: item for key, item in inner.items() if item is not None and item != {}}
+  inner = {key: clear(item, key == "defend") for key, item in value.items()}
+  return {key: item for key, item in inner.items() if item is not None and (empty or item != {})}
 
 
 def many(config: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
@@ -150,6 +156,18 @@ def takes(kind: str, stage: Mapping[str, Any], argument: str) -> bool:
   return argument not in stage and argument in inspect.signature(find(kind, stage["name"])).parameters
 
 
+def place(config: Mapping[str, Any], stage: Mapping[str, Any], name: str = "config") -> str:
+  """The dotted name of a stage in the config that holds it; empty if it is not from there."""
+  inner = (place(value, stage, f"{name}.{key}") for key, value in config.items() if isinstance(value, Mapping))
+  return name if config is stage else next(filter(None, inner), "")
+
+
+def argument(kind: str, stage: Mapping[str, Any], name: str) -> Any:
+  """The value of a keyword argument of the stage's factory, from the config or its default; None if it has none."""
+  found = inspect.signature(find(kind, stage["name"])).parameters.get(name)
+  return stage.get(name, None if found is None or found.default is found.empty else found.default)
+
+
 def check(kind: str, stage: Mapping[str, Any], field: str) -> None:
   """Raises Invalid for a stage without a name, with an unknown one, or with an argument the factory does not take."""
   named = isinstance(stage, Mapping) and isinstance(stage.get("name"), str)
@@ -159,20 +177,40 @@ def check(kind: str, stage: Mapping[str, Any], field: str) -> None:
   parameters = inspect.signature(find(NAMES.get(kind, kind), stage["name"])).parameters
   given = {"name", *(("path",) if kind == "pretrained" else ())}
   if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-    fix = f"{stage['name']} takes {', '.join(parameters)}"
+    takes_all = f"{stage['name']} takes {', '.join(parameters)}"
     for key in stage:
-      require(key in parameters or key in given, f"{field}.{key}", stage[key], fix)
+      known = key in parameters or key in given
+      require(known, f"{field}.{key}", stage[key], near(key, parameters) + takes_all)
   for key, p in parameters.items():
+    _check_type(f"{field}.{key}", stage.get(key, p.default), p.default)
     needed = p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and key not in GIVEN
     require(not needed or key in stage, f"{field}.{key}", "(missing)", f"{stage['name']} needs it")
 
 
+def _check_type(field: str, value: Any, default: Any) -> None:
+  """Raises Invalid for a text where the factory has a number, and the reverse."""
+  number = isinstance(default, (int, float))
+  require(not (number and isinstance(value, str)), field, value, f"give a number, such as {default}")
+  require(not (isinstance(default, str) and isinstance(value, (int, float))), field, value, "give a text")
+
+
+def near(word: str, words: Iterable[str]) -> str:
+  """The beginning of an advice: the most similar of the words, if one is."""
+  found = difflib.get_close_matches(word, list(words), 1)
+  return f"did you mean {found[0]}? " if found else ""
+
+
 def seeds(config: Mapping[str, Any]) -> tuple[int, ...]:
   """The seeds of the trainings."""
-  found = config.get("seeds", config.get("seed", 0))
+  return whole(config, "seeds", config.get("seed", 0))
+
+
+def whole(config: Mapping[str, Any], field: str, default: int) -> tuple[int, ...]:
+  """The whole numbers in a field that holds one or several."""
+  found = config.get(field, default)
   found = tuple(found) if isinstance(found, (tuple, list)) else (found,)
-  whole = len(found) > 0 and all(isinstance(s, int) for s in found)
-  require(whole, "config.seeds", found, "give whole numbers, as (0, 1, 2)")
+  good = len(found) > 0 and all(isinstance(s, int) and s >= 0 for s in found)
+  require(good, f"config.{field}", found, "give whole numbers, as (0, 1, 2)")
   return found
 
 
@@ -207,12 +245,15 @@ def _variants(config, data, add):
     made["clean"] = data
   surrogate = None
   for row, stage in stages.items():
-    check("protect", stage, f"config.controls.{row}" if row in config.get("controls", {}) else "config.protect")
-    needs = {"data": data}
+    needs, control = {"data": data}, row in config.get("controls", {})
+    check("protect", stage, place(config, stage))
     if takes("protect", stage, "surrogate"):
       surrogate = surrogate or _surrogate(config, data, add)
       needs |= {"surrogate": surrogate} if surrogate else {}
-    made[row] = add("protect", stage, needs, seed=seed, title=row)
+    keys = (seed,) if control else whole(config, "keys", seed)
+    for key in keys:
+      name = f"{row} key {key}" if len(keys) > 1 else row
+      made[name] = add("protect", stage, needs, seed=key, title=name)
   defences = many(config, "defend")
   defended = {} if defences else made
   for row, protected in made.items():
@@ -280,6 +321,9 @@ def _measured(config, add, rows, common, seed):
   measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}
   for row, (subject, data) in rows.items():
     needs = {"subject": subject, "data": data, **common}
+    attack = row.partition(" + ")[2]
+    if attack and "reference" in common:  # under the same attack, the reference learns again, too
+      needs["reference"] = rows[f"reference + {attack}"][0]
     yield Cell(row, "", seed, subject, data, _scores(add, measures, needs, label, seed, row))
 
 
@@ -292,7 +336,8 @@ def _cluster(config, data, add):
   for seed in seeds(config):
     for name, stage in many(config, "cluster").items():
       made = add("cluster", stage, {"data": data}, seed=seed, title=name)
-      score = add("score", {"name": "cluster.scores"}, {"clustering": made, "data": data}, title=name)
+      k = argument("cluster", stage, "k")
+      score = add("score", {"name": "cluster.scores"}, {"clustering": made, "data": data}, {"k": k}, title=name)
       cells.append(Cell(name, "", seed, made, data, {"clustering": score}))
   return cells, {}
 
@@ -301,4 +346,5 @@ def unknown_fields(config: Mapping[str, Any]) -> None:
   """Raises Invalid for a field at the top of a config that no part of an experiment reads."""
   for key in config:
     if key not in KNOWN:
-      raise Invalid(f"config.{key}", config[key], f"remove it; an experiment reads {', '.join(KNOWN)}")
+      fix = f"{near(key, KNOWN) or 'remove it; '}an experiment reads {', '.join(KNOWN)}"
+      raise Invalid(f"config.{key}", config[key], fix)

@@ -1,10 +1,12 @@
 """Stages are made once; the pipeline gives factories what they ask for; clusterings are scored."""
 
+import copy
+
 import numpy as np
 import pytest
 
 from experiments import pipeline, store
-from experiments.plan import plan
+from experiments.plan import Stage, plan
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Clustering, Data
 
@@ -56,6 +58,56 @@ def test_wrong_values_are_named_before_anything_is_made(tmp_path):
     pipeline.early(plan(config))
 
 
+WITH_SURROGATE = {
+  **TRAIN, "protect": {"name": "protect.unlearnable_clusters", "k": 3, "steps": 1},
+  "surrogate": {"model": TRAIN["model"], "train": TRAIN["train"]},
+}
+FORGET = {
+  "data": {"name": "data.facts"}, "model": {"name": "models.transformer"},
+  "train": {"name": "train.language"}, "reference": True, "method": {"name": "forget.npo"},
+}
+
+
+@pytest.mark.parametrize("config, stage, field, value", [
+  (WITH_SURROGATE, "protect", "eps", 1.5), (WITH_SURROGATE, "train", "rate", -1.0),
+  (WITH_SURROGATE, "train", "schedule", "cosin"), (WITH_SURROGATE, "train", "steps", 10.5),
+  (WITH_SURROGATE, "surrogate.train", "rate", -1.0), (FORGET, "train", "batch_size", 0),
+  (FORGET, "method", "beta", -1.0),
+])
+def test_values_of_what_needs_a_network_or_a_surrogate_are_named_before_anything_is_made(config, stage, field, value):
+  config = copy.deepcopy(config)
+  at = config["surrogate"]["train"] if stage == "surrogate.train" else config[stage]
+  pipeline.early(plan(config))
+  at[field] = value
+  with pytest.raises(Invalid, match=f"{stage.rpartition('.')[2]}.{field} = {value!r}"):
+    pipeline.early(plan(config))
+
+
+@pytest.mark.parametrize("path", ["", "nothing/there.npz"])
+def test_a_pretrained_surrogate_without_its_file_is_named_before_anything_is_made(path):
+  config = {**TRAIN, "protect": WITH_SURROGATE["protect"], "surrogate": {"name": "models.efficientnet", "path": path}}
+  with pytest.raises(Invalid, match="surrogate.path = '" + path):
+    pipeline.early(plan(config))
+  del config["surrogate"]["path"]
+  with pytest.raises(Invalid, match="surrogate.path"):
+    pipeline.early(plan(config))
+
+
+@pytest.mark.parametrize("protect", [{"k": 41}, {"name": "protect.noise", "kind": "cluster", "k": 41}])
+def test_more_clusters_than_pictures_is_said_before_the_surrogate_is_trained(protect, tmp_path):
+  config = {**WITH_SURROGATE, "protect": {**WITH_SURROGATE["protect"], **protect}}
+  config["protect"] = {k: v for k, v in config["protect"].items() if "kind" not in protect or k != "steps"}
+  with pytest.raises(Invalid, match="protect.k = 41: use 2 to 40"):
+    made(config, tmp_path)
+  assert {p.name.partition("-")[0] for p in (tmp_path / "artefacts").iterdir()} == {"data"}
+
+
+def test_a_single_picture_cannot_be_clustered(tmp_path):
+  config = {**WITH_SURROGATE, "data": {**TRAIN["data"], "train": 1}}
+  with pytest.raises(Invalid, match="data = .*at least 2 pictures"):
+    made(config, tmp_path)
+
+
 def test_a_damaged_artefact_stops_the_run(tmp_path):
   results = made(TRAIN, tmp_path)
   path = results.path(results.plan.clean) / "data.npz"
@@ -95,12 +147,14 @@ def test_a_clustering_is_scored_against_every_labelling(tmp_path):
   arrays = {"index": np.arange(6), "fine": np.array([0, 0, 1, 1, 2, 2]), "coarse": np.array([0, 1, 0, 1, 0, 1])}
   data = Data(arrays, {"train": np.arange(6)}, {"labels": labels})
   found = Clustering(np.array([5, 5, 0, 0, 3, 3]), cost=np.float32(2), steps=np.int32(4))
-  scores = pipeline._score_clustering(None, None, {"clustering": found, "data": data})
+  stage = Stage("score", {}, {}, {"k": 4}, 0, "", "")
+  scores = pipeline._score_clustering(None, stage, {"clustering": found, "data": data})
   assert scores["fine/acc"].value == scores["fine/nmi"].value == scores["fine/ari"].value == 1
   assert scores["coarse/acc"].value == pytest.approx(1 / 3) and scores["coarse/nmi"].value == pytest.approx(0, abs=1e-6)
-  assert scores["cost"].value == 2 and scores["steps"].value == 4 and scores["clusters"].value == 3
-  bare = pipeline._score_clustering(None, None, {"clustering": found._replace(cost=None, steps=None), "data": data})
-  assert "cost" not in bare and "steps" not in bare
+  assert scores["clusters"].value == 3 and scores["clusters"].target == 4, "one of those asked for is missing"
+  assert "cost" not in scores and "steps" not in scores, "a target of 0 says nothing"
+  bare = pipeline._score_clustering(None, stage._replace(parts={}), {"clustering": found, "data": data})
+  assert "clusters" not in bare and "fine/acc" in bare
 
 
 def test_subjects_of_earlier_runs_are_read_with_their_history(tmp_path):

@@ -64,6 +64,32 @@ def test_a_forget_experiment_attacks_the_method_and_the_reference_but_not_the_or
   assert set(measured.needs) == {"subject", "data", "original", "reference"}
 
 
+def test_what_was_attacked_is_compared_with_the_reference_under_the_same_attack():
+  attacks = {"short": {"name": "audit.relearn", "steps": 5}, "long": {"name": "audit.relearn", "steps": 50}}
+  made = plan({**FORGET, "attack": attacks})
+  cells = {cell.row: cell for cell in made.cells}
+  for row, cell in cells.items():
+    attack = row.partition(" + ")[2]
+    wanted = cells[f"reference + {attack}" if attack else "reference"].made
+    assert {made.stages[hash].needs["reference"] for hash in cell.scores.values()} == {wanted}, row
+
+
+def test_every_key_is_a_row_of_its_own_for_protections_and_not_for_controls():
+  made = plan({**PROTECT, "keys": (3, 4)})
+  assert list(made.variants) == ["clean", "sample", "unlearnable_clusters key 3", "unlearnable_clusters key 4"]
+  assert [made.stages[hash].seed for hash in list(made.variants.values())[1:]] == [0, 3, 4]
+  only = plan({**PROTECT, "keys": (3,)})
+  assert only.variants["unlearnable_clusters"] == made.variants["unlearnable_clusters key 3"]
+  with pytest.raises(Invalid, match="config.keys"):
+    plan({**PROTECT, "keys": (-1,)})
+
+
+def test_the_number_of_clusters_asked_for_is_handed_to_their_score():
+  k = lambda config: [s.parts.get("k") for s in plan(config).stages.values() if s.kind == "score"]
+  assert k(CLUSTER) == [3]
+  assert k(changed(CLUSTER, "cluster", {"name": "cluster.k_means"})) != [3]
+
+
 def test_changing_a_measure_makes_only_measures_again():
   other = changed(FORGET, "measure.utility.chunk", 64)
   kinds = ("data", "train", "method", "attack")
@@ -97,9 +123,9 @@ def test_changed_files_are_seen():
 
 
 def test_a_defence_without_a_name_is_none():
-  config = {**PROTECT, "defend": {"none": {"name": ""}, "jpeg": {"name": "protect.jpeg"}}}
-  rows = list(plan(config).variants)
-  assert rows[:2] == ["clean", "clean + jpeg"] and len(rows) == 6
+  for none in ({"name": ""}, {}, {"name": None}):
+    rows = list(plan({**PROTECT, "defend": {"none": none, "jpeg": {"name": "protect.jpeg"}}}).variants)
+    assert rows[:2] == ["clean", "clean + jpeg"] and len(rows) == 6
 
 
 def test_one_stage_goes_by_the_last_word_of_its_module():
@@ -109,6 +135,9 @@ def test_one_stage_goes_by_the_last_word_of_its_module():
 @pytest.mark.parametrize("path, value, field", [
   ("method.name", "forget.nothing", "method.name"),
   ("method.betta", 0.1, "config.method.betta"),
+  ("measure.utility.chunck", 1, "config.measure.utility.chunck"),
+  ("train.rate", "fast", "config.train.rate"),
+  ("train.schedule", 1, "config.train.schedule"),
   ("measure.utility.name", "forget.npo", "measure.name"),
   ("model", {"depth": 2}, "config.model"),
   ("seeds", ("a",), "config.seeds"),
