@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ue_jax.core.errors import Invalid, require
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FULL_TEXT = re.compile(r"No space left on device|File too large|Disk quota exceeded", re.IGNORECASE)
 AGAIN = "run the same command again to go on"
@@ -38,20 +39,30 @@ class Options(NamedTuple):
   workdir: pathlib.Path
   flags: Any
   argv: tuple[str, ...] = ()
+  module: str = "experiments.run"
 
   def line(self) -> str:
-    """The command that makes the same again, but for the workdir."""
+    """The command that makes the same again, from the root of the repository, but for the workdir."""
     before = ("", *self.argv)
     words = [w for w, last in zip(self.argv, before) if "-workdir" not in w and last not in ("-workdir", "--workdir")]
-    return shlex.join(["python", "-m", "experiments.run", *words])
+    return shlex.join(["python", "-m", self.module, *map(_from_root, words)])
 
 
-def read(argv: Sequence[str], define: Callable[[Any], None] = lambda values: None) -> Options:
+def _from_root(word: str) -> str:
+  """The word with a path below the root of the repository made relative to it."""
+  flag, equals, value = word.rpartition("=")
+  return f"{flag}{equals}{value.removeprefix(f'{ROOT}{os.sep}')}"
+
+
+def read(
+  argv: Sequence[str], define: Callable[[Any], None] = lambda values: None, module: str = "experiments.run"
+) -> Options:
   """Parses the flags.
 
   Args:
     argv: without the program's name.
     define: adds further flags to the given `FlagValues`.
+    module: the command that is run.
 
   Raises:
     Invalid: for every mistake that can be made on a command line.
@@ -60,7 +71,10 @@ def read(argv: Sequence[str], define: Callable[[Any], None] = lambda values: Non
   from ml_collections import config_flags
 
   values, argv = flags.FlagValues(), ["run", *argv]
-  config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values, sys_argv=argv)
+  # which fields there are is known to the factories: `plan.check` judges those that the file does not name
+  config_flags.DEFINE_config_file(
+    "config", lock_config=False, accept_new_attributes=True, flag_values=values, sys_argv=argv
+  )
   flags.DEFINE_string("workdir", "", "where everything is written; default: runs/NAME-SIZE", flag_values=values)
   flags.DEFINE_string("mode", "auto", "how a step is spread over devices: " + ", ".join(MODES), flag_values=values)
   flags.DEFINE_integer("steps_per_call", 0, "steps inside one compiled call; 0 chooses", flag_values=values)
@@ -81,7 +95,7 @@ def read(argv: Sequence[str], define: Callable[[Any], None] = lambda values: Non
   stem, _, size = file.partition(":")
   name = "-".join([pathlib.Path(stem).stem, *([size] if size else [])])
   workdir = pathlib.Path(values.workdir or f"runs/{name}").absolute()
-  return Options(config, file, workdir, values, tuple(argv[1:]))
+  return Options(config, file, workdir, values, tuple(argv[1:]), module)
 
 
 def _file(argv: Sequence[str]) -> str:

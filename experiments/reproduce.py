@@ -1,15 +1,17 @@
 """Runs the configs of a paper, or of all papers, and prints what each claims beside what came out.
 
-  python -m experiments.reproduce NAME|all [--size tiny|small|full] [--workdir DIR]
+  python -m experiments.reproduce NAME|all [--size tiny|small|full] [--workdir DIR] [--config.FIELD=VALUE ...]
 
   NAME             the word that names a paper, such as cuda; `all` runs every paper that is implemented
   --size SIZE      of the configs (small)
   --workdir DIR    each run gets a folder of its own in it (runs)
+  --config.FIELD=VALUE, --mode=MODE and other flags of `experiments.run` are passed on to every run
 """
 
 from __future__ import annotations
 
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +20,7 @@ from experiments import command
 from ue_jax.core.errors import Invalid, require
 
 SIZES = ("tiny", "small", "full")
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+PASSED = re.compile(r"--?(config\..+|mode|steps_per_call|save_seconds)=")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -27,12 +29,13 @@ def main(argv: Sequence[str]) -> None:
   Raises:
     Invalid: for an unknown name or size; or, after all other runs, if one failed.
   """
-  name, size, workdir = read(argv)
+  more = [word for word in argv if PASSED.match(word)]
+  name, size, workdir = read([word for word in argv if word not in more])
   failed = []
   for paper, config in chosen(name):
     print(f"\n== {paper.id} ({paper.year}): {config}:{size}\nclaim: {paper.claim}", flush=True)
     try:
-      shown(_run(config, size, workdir))
+      shown(_run(config, size, workdir, more))
     except Invalid as error:
       failed.append(config)
       print(f"failed: {error}", file=sys.stderr)
@@ -59,7 +62,7 @@ def chosen(name: str) -> list[tuple[Any, str]]:
   """Pairs of a paper and one of its configs, of those which are there."""
   from ue_jax.report.papers import PAPERS
 
-  there = [(p, c) for p in PAPERS if p.status != "planned" for c in p.configs if (ROOT / c).is_file()]
+  there = [(p, c) for p in PAPERS if p.status != "planned" for c in p.configs if (command.ROOT / c).is_file()]
   mine = [(p, c) for p, c in there if name in (p.id, "all")]
   names = sorted({p.id for p, _ in there})
   planned = name in {p.id for p in PAPERS}
@@ -68,11 +71,11 @@ def chosen(name: str) -> list[tuple[Any, str]]:
   return mine
 
 
-def _run(config: str, size: str, workdir: pathlib.Path) -> Any:
+def _run(config: str, size: str, workdir: pathlib.Path, more: Sequence[str] = ()) -> Any:
   from experiments import run
 
   target = workdir / f"{pathlib.Path(config).stem}-{size}"
-  return run.main([f"--config={ROOT / config}:{size}", f"--workdir={target}"])
+  return run.main([f"--config={command.ROOT / config}:{size}", f"--workdir={target}", *more])
 
 
 def shown(result: Any) -> None:

@@ -9,7 +9,7 @@ from ue_jax.report.papers import PAPERS
 
 def test_all_names_every_config_that_is_there_of_every_paper_that_is_not_planned():
   found = reproduce.chosen("all")
-  assert found and all(p.status != "planned" and (reproduce.ROOT / c).is_file() for p, c in found)
+  assert found and all(p.status != "planned" and (reproduce.command.ROOT / c).is_file() for p, c in found)
   first = found[0][0]
   assert {c for _, c in reproduce.chosen(first.id)} == {c for p, c in found if p == first}
 
@@ -26,8 +26,8 @@ def test_one_failure_does_not_keep_the_others_from_running(monkeypatch, capsys):
   class Result:
     figures, wall_s, hardware, seeds = {"a": 1.0}, 1.0, "2 CPU cores", (0,)
 
-  def run(config, size, workdir):
-    ran.append((config, size))
+  def run(config, size, workdir, more):
+    ran.append((config, size, more))
     if len(ran) == 1:
       raise Invalid("data.path", "x", "give another")
     return Result
@@ -36,7 +36,8 @@ def test_one_failure_does_not_keep_the_others_from_running(monkeypatch, capsys):
   monkeypatch.setattr(reproduce, "_run", run)
   monkeypatch.setattr(reproduce, "chosen", lambda name: papers)
   with pytest.raises(Invalid, match="configs/a.py"):
-    reproduce.main(["all", "--size=tiny"])
+    reproduce.main(["all", "--size=tiny", "--config.seed=3", "--mode=one"])
   said = capsys.readouterr()
-  assert ran == [("configs/a.py", "tiny"), ("configs/b.py", "tiny")]
+  more = ["--config.seed=3", "--mode=one"]
+  assert ran == [("configs/a.py", "tiny", more), ("configs/b.py", "tiny", more)]
   assert PAPERS[1].claim in said.out and "1 figures" in said.out and "data.path" in said.err
