@@ -32,12 +32,13 @@ SHOWN = r"test/accuracy$|forget/|retain/|auc$|acc$|nmi$|cost$"
 
 def main(argv: Sequence[str]) -> list[dict[str, Any]]:
   """Runs the sweep of a command line; returns one dict a setting: the setting, and its figures."""
-  options = command.read(argv, _define)
+  options = command.read(argv, _define, "experiments.sweep")
   mode = options.flags.sweep_mode
   require(mode in MODES, "sweep_mode", mode, f"choose one of {', '.join(MODES)}")
-  from experiments import plan
+  from experiments import folder, plan
 
   plan.unknown_fields(options.config)
+  folder.check(options.config, options.workdir)
   with command.locked(options.workdir), command.Signals() as asked:
     return run(options, asked)
 
@@ -113,16 +114,54 @@ def _product(grid: Mapping[str, tuple], names: Sequence[str]) -> list[dict[str, 
   return [dict(zip(names, values)) for values in itertools.product(*(grid[name] for name in names))]
 
 
+def alike(plans: Sequence[Any]) -> Iterator[tuple[tuple[Any, ...], list[str]]]:
+  """The stages in which plans differ by nothing but floats, one of each plan, and the names of those floats."""
+  for stages in zip(*(plan.stages.values() for plan in plans)):
+    first = stages[0]
+    same = all(s.needs == first.needs and s.config.keys() == first.config.keys() for s in stages)
+    names = [name for name in first.config if same and len({str(s.config[name]) for s in stages}) > 1]
+    floats = all(isinstance(s.config[name], float) for s in stages for name in names)
+    if names and floats and first.kind not in ("data", "pretrained", "score"):
+      yield stages, names
+
+
+def marked(plans: Sequence[Any]) -> list[Any]:
+  """The plans, where what shares a program, and all that follows from it, has a hash of its own.
+
+  It is traced with numbers as arguments and looks at no probe on the way: it must not be taken for a single run's.
+  """
+  shared = {stage.hash for stages, _ in alike(plans) for stage in stages}
+  return [_renamed(plan, shared) for plan in plans]
+
+
+def _renamed(plan: Any, shared: set[str]) -> Any:
+  from experiments import store
+
+  new, stages = {}, {}
+  for old, stage in plan.stages.items():
+    needs = {role: new[hash] for role, hash in stage.needs.items()}
+    own = old in shared or needs != stage.needs
+    new[old] = store.digest([old, needs, "swept"]) if own else old
+    stages[new[old]] = stage._replace(needs=needs, hash=new[old])
+  scores = lambda cell: {name: new[hash] for name, hash in cell.scores.items()}
+  cells = tuple(c._replace(made=new[c.made], data=new[c.data], scores=scores(c)) for c in plan.cells)
+  variants = {row: new[hash] for row, hash in plan.variants.items()}
+  return plan._replace(stages=stages, cells=cells, variants=variants, clean=new[plan.clean])
+
+
 def together(plans: Sequence[Any], results: Sequence[Any], mode: str) -> None:
-  """Makes the stages in which the plans differ, all settings in one program, where nothing but floats differs."""
+  """Makes the stages in which the plans differ, all settings in one program, where nothing but floats differs.
+
+  Raises:
+    Interrupted: between two of them, if the run was asked to stop.
+  """
+  from experiments.pipeline import Interrupted
   from ue_jax.parallel import sweep
 
-  for stages in zip(*(plan.stages.values() for plan in plans)):
-    names = [name for name in stages[0].config if len({str(s.config.get(name)) for s in stages}) > 1]
-    alike = all(s.needs == stages[0].needs and s.config.keys() == stages[0].config.keys() for s in stages)
-    floats = all(isinstance(s.config[name], float) for s in stages for name in names) if alike else False
-    missing = any(not r.path(s.hash).exists() for r, s in zip(results, stages))
-    if names and floats and missing and stages[0].kind not in ("data", "pretrained", "score"):
+  for stages, names in alike(plans):
+    if results[0].settings.stop():
+      raise Interrupted(0)
+    if any(not r.path(s.hash).exists() for r, s in zip(results, stages)):
       _make(sweep, stages, names, results, mode)
 
 
@@ -149,10 +188,10 @@ def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]
   parts = groups(fields(options.config))
   with command.progress() as progress, compiled.once(options.workdir / "compiled"):
     settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
-    for points in parts:
-      plans = [plan.plan(change(options.config, point), folder.source) for point in points]
-      for one in plans:
-        pipeline.early(one)
+    todo = [[plan.plan(change(options.config, point), folder.source) for point in points] for points in parts]
+    for one in itertools.chain.from_iterable(todo):
+      pipeline.early(one)
+    for points, plans in zip(parts, map(marked, todo)):
       results = [pipeline.Results(one, options.workdir, settings) for one in plans]
       try:
         together(plans, results, flags.sweep_mode)
@@ -161,7 +200,7 @@ def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]
       except pipeline.Interrupted:
         raise asked.stopped() from None
       for point, one, result in zip(points, plans, results):
-        rows.append({"setting": point, "figures": summary.means(summary.gather(one, result))})
+        rows.append({"setting": point, "figures": summary.numbers(one, result, summary.gather(one, result))})
   store.write_text(options.workdir / "sweep.jsonl", "".join(store.dumps(row) + "\n" for row in rows))
   summary.write_sweep(options, rows, _shown(rows, flags.show), time.monotonic() - start)
   return rows

@@ -1,10 +1,11 @@
 """Grids: what shares a program, and that the table equals single runs."""
 
 import json
+import signal
 
 import pytest
 
-from experiments import run, sweep
+from experiments import command, pipeline, plan, run, sweep
 from ue_jax.core.errors import Invalid
 
 CONFIG = """
@@ -17,6 +18,13 @@ def get_config(arg=""):
     "sweep": {"train": {"rate": (0.001, 0.1), "steps": (5, 10)}},
   })
 """
+
+
+PROTECT = {
+  "data": {"name": "data.embedded", "source": "digits", "train": 60, "test": 40},
+  "protect": {"name": "protect.noise", "kind": "clean"}, "controls": {"a": {"name": "protect.noise"}},
+  "model": {"name": "models.mlp", "widths": (8,)}, "train": {"name": "train.supervised", "steps": 2, "batch_size": 20},
+}
 
 
 def test_floats_of_the_last_stage_share_a_program_and_all_else_is_apart():
@@ -45,5 +53,47 @@ def test_the_figures_of_a_sweep_are_those_of_single_runs(tmp_path, capsys):
     assert set(single) == set(row["figures"])
     assert all(abs(single[name] - value) < 1e-3 for name, value in row["figures"].items())
   assert len({row["figures"]["original/train/nll"] for row in rows}) == 4
+  assert not {p.name for p in (tmp_path / "sweep" / "artefacts").glob("train-*")} & {
+    p.name for p in tmp_path.glob("*/artefacts/train-*") if "sweep" not in p.parts
+  }, "what was traced is not taken for a single run"
+  assert len(list((tmp_path / "sweep" / "artefacts").glob("data-*"))) == 1
+  command = json.loads((tmp_path / "sweep" / "result.json").read_text())["command"]
+  assert command.startswith("python -m experiments.sweep ")
   lines = [json.loads(line) for line in (tmp_path / "sweep" / "sweep.jsonl").read_text().splitlines()]
   assert lines == rows and "train.rate" in capsys.readouterr().out
+
+
+def test_every_setting_is_looked_at_before_the_first_is_run(tmp_path):
+  (tmp_path / "config.py").write_text(CONFIG.replace("(0.001, 0.1)", "(0.001, -0.1)").replace("(5, 10)", "(5, 0.5)"))
+  with pytest.raises(Invalid, match="train.(rate|steps)"):
+    sweep.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/sweep", "--mode=one"])
+  assert not (tmp_path / "sweep" / "artefacts").exists()
+
+
+def test_asked_to_stop_a_sweep_begins_no_further_stage(tmp_path):
+  (tmp_path / "config.py").write_text(CONFIG)
+  options = command.read([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/sweep"], sweep._define)
+  options.workdir.mkdir()
+
+  class Asked(command.Signals):
+    def __call__(self):
+      return len(list(options.workdir.glob("artefacts/train-*"))) > 0
+
+    def stopped(self):
+      return command.Stopped(signal.SIGTERM)
+
+  with pytest.raises(command.Stopped):
+    sweep.run(options, Asked())
+  assert len(list(options.workdir.glob("artefacts/train-*"))) == 2, "two rates share a program; steps=10 is not begun"
+  assert not list(options.workdir.glob("artefacts/measure-*"))
+
+
+def test_two_stages_that_differ_are_not_both_begun_after_a_stop(tmp_path):
+  plans = [plan.plan(sweep.change(PROTECT, {"train.rate": rate, "controls.a.eps": rate})) for rate in (0.1, 0.2)]
+  plans = sweep.marked(plans)
+  begun = lambda: len(list(tmp_path.glob("artefacts/protect-*"))) > 0
+  results = [pipeline.Results(p, tmp_path, pipeline.Settings(stop=begun)) for p in plans]
+  assert [stages[0].kind for stages, _ in sweep.alike(plans)] == ["protect", "train", "train"]
+  with pytest.raises(pipeline.Interrupted):
+    sweep.together(plans, results, "loop")
+  assert not list(tmp_path.glob("artefacts/train-*"))
