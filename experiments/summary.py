@@ -6,16 +6,20 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import ue_jax
 from experiments import store
 from experiments.command import Options
 from experiments.plan import Plan, seeds
+from ue_jax.core import pictures
 from ue_jax.report import figures, page, tables
 from ue_jax.report import results as results_file
+from ue_jax.train import log
 
 BUDGET = "Distance from the clean pictures"
+CRAFTING = ("loss", "kl", "redirect", "redirected")  # what methods that take steps say of them
 SHOWN = 8  # pictures in a grid
 
 
@@ -40,11 +44,13 @@ def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: flo
   protect = plan.kind == "protect"
   shown = accuracy_tables(plan, scores, results) if protect else []
   shown += score_tables([s for s in scores if not protect or s["measure"] != "utility"])
+  shown += [clusterings(plan, results)] if plan.kind == "cluster" else []
+  shown += [crafting(plan, results)] if plan.variants else []
   shown += [budgets(plan, results)] if plan.variants else []
   shown += [painted.table()] if painted else []
   env = environment()
   seconds = max(seconds, sum(store.manifest(results.path(hash))["seconds"] for hash in plan.stages))
-  result = record(options, plan, shown, scores, env, seconds)
+  result = _result(options, numbers(plan, results, scores, shown) or {"stages": len(plan.stages)}, env, seconds)
   workdir = options.workdir
   store.write_text(workdir / "config.json", store.dumps(options.config, indent=1) + "\n")
   store.write_text(workdir / "env.json", store.dumps(env, indent=1) + "\n")
@@ -114,8 +120,11 @@ def accuracy_tables(plan: Plan, scores: Sequence[Mapping[str, Any]], results: An
     details = [[
       row, mean(value(row, group, "test/accuracy")), mean(best(plan, results, row, group)),
       mean(value(row, group, "train/accuracy")), mean(value(row, group, "test_protected/accuracy")),
+      mean(value(row, group, "test_permuted/accuracy")),
     ] for row in plan.variants]
-    columns = ["trained on", "test, last", "test, best", "train", "test, protected"]
+    columns = ["trained on", "test, last", "test, best", "train", "test, protected", "test, permuted"]
+    if all(line[-1] is None for line in details):  # the data has no such set
+      columns, details = columns[:-1], [line[:-1] for line in details]
     out.append(Table(f"Accuracy under the labelling '{group}'", columns, details))
   return out
 
@@ -132,6 +141,41 @@ def history(results: Any, hash: str) -> Mapping[str, np.ndarray]:
   return store.read_history(results.path(hash))
 
 
+def clusterings(plan: Plan, results: Any) -> Table:
+  """What the methods say of themselves: the cost at the end and the steps taken, means over the seeds."""
+  lines = []
+  for row in dict.fromkeys(cell.row for cell in plan.cells):
+    found = [results(cell.made) for cell in plan.cells if cell.row == row]
+    said = [[getattr(one, what) for one in found] for what in ("cost", "steps")]
+    lines.append([row, *(mean([x for x in values if x is not None]) for values in said)])
+  return Table("At the end of clustering", ["method", "cost", "steps"], lines)
+
+
+def crafted(plan: Plan, results: Any) -> dict[str, list[dict[str, Any]]]:
+  """Title of every protection that took steps -> what its log says of them, for those made in this workdir."""
+  out = {}
+  for stage in plan.stages.values():
+    rows = log.read(results.workdir / "logs" / f"protect-{stage.hash}.jsonl") if stage.kind == "protect" else []
+    out |= {stage.title.removeprefix("protect "): rows} if rows else {}
+  return out
+
+
+def crafting(plan: Plan, results: Any) -> Table:
+  """Whether crafting worked: what was minimised and probed, as it was at the last step."""
+  lines = [[row, rows[-1]["step"], *map(rows[-1].get, CRAFTING)] for row, rows in crafted(plan, results).items()]
+  some = [i for i, name in enumerate(CRAFTING, 2) if any(line[i] is not None for line in lines)]
+  columns = ["protection", "steps", *CRAFTING]
+  return Table("Crafting", [columns[i] for i in (0, 1, *some)], [[line[i] for i in (0, 1, *some)] for line in lines])
+
+
+def like(clean: np.ndarray, other: np.ndarray) -> np.ndarray:
+  """Clean pictures at the size of others: a method may publish pictures of another size."""
+  shape = (*clean.shape[:1], *other.shape[1:3], clean.shape[-1])
+  if clean.shape == shape:
+    return clean
+  return pictures.to_bytes(np.asarray(jax.image.resize(pictures.to_float(clean), shape, "linear")))
+
+
 def budgets(plan: Plan, results: Any) -> Table:
   """How far every variant is from the clean pictures it came from, over the rows of `train`, measured on the bytes."""
   from ue_jax.protect import budget
@@ -140,7 +184,8 @@ def budgets(plan: Plan, results: Any) -> Table:
   rows = np.asarray(clean.sets["train"])
   lines = []
   for name, hash in plan.variants.items():
-    found = budget.audit(clean.arrays["image"][rows], results(hash).arrays["image"][rows])
+    after = results(hash).arrays["image"][rows]
+    found = budget.audit(like(clean.arrays["image"][rows], after), after)
     changed = found["linf"] > 0.5 / 255
     means = [float(np.mean(found[what][changed])) if changed.any() else None for what in ("l2", "psnr", "ssim")]
     lines.append([name, round(255 * float(found["linf"].max())), *means, int(found["distinct"]), float(changed.mean())])
@@ -155,13 +200,36 @@ def environment() -> dict[str, Any]:
   return {"versions": versions, "commit": results_file.commit(root), "hardware": results_file.hardware()}
 
 
-def record(options: Options, plan: Plan, shown: Sequence[Table], scores, env, seconds: float) -> results_file.Result:
-  """The run as a recorded result: figures are `row/labelling/score`, means (and spreads) over the seeds."""
-  figures = means(scores)
+def numbers(
+  plan: Plan, results: Any, scores: Sequence[Mapping[str, Any]], shown: Sequence[Table] = ()
+) -> dict[str, Any]:
+  """All figures of a run: `row/labelling/score` -> mean (and spread) over the seeds, and what is no score.
+
+  Args:
+    shown: the tables made already; a budget table among them adds `row/levels`, `row/psnr` and `row/ssim`.
+  """
+  out = means(scores)
+  for row, group in dict.fromkeys((cell.row, cell.group) for cell in plan.cells if plan.kind == "protect"):
+    if peak := best(plan, results, row, group):
+      out[f"{row}/{group}/test/best_accuracy"] = mean(peak)
+  if plan.kind == "cluster":
+    out |= _named(clusterings(plan, results), {"cost": "cost", "steps": "steps"})
+  if plan.variants:
+    out |= _named(crafting(plan, results), {name: f"crafting/{name}" for name in CRAFTING})
+  names = dict(zip(("largest, levels of 255", "mean L2", "PSNR, dB", "SSIM"), ("levels", "l2", "psnr", "ssim")))
   for table in shown:
-    if table.title == BUDGET:
-      figures |= {f"{row[0]}/levels": row[1] for row in table.rows}
-  return _result(options, figures or {"stages": len(plan.stages)}, env, seconds)
+    out |= _named(table, names) if table.title == BUDGET else {}
+  return out
+
+
+def _named(table: Table, names: Mapping[str, str]) -> dict[str, Any]:
+  """Figures `row/name` of the columns of a table that have a name."""
+  found = {(row[0], what): value for row in table.rows for what, value in zip(table.columns, row)}
+  return {f"{row}/{names[what]}": value for (row, what), value in found.items() if what in names and _figure(value)}
+
+
+def _figure(value: Any) -> bool:
+  return value is not None and bool(np.isfinite(value).all())
 
 
 def means(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -193,7 +261,7 @@ def write_sweep(options: Options, rows: Sequence[Mapping[str, Any]], shown: Sequ
   results_file.write(options.workdir, _result(options, figures, env, seconds))
   title = f"Sweep of {', '.join(names)}"
   sections = [page.table([*names, *shown], lines, title=title), page.pairs(options.config, "Config")]
-  below = f"{options.line()}: {seconds:.0f} s on {env['hardware']}"
+  below = f"{options.line()} · {seconds:.0f} s on {env['hardware']}"
   place = page.write(options.workdir / "sweep.html", title, sections, below)
   print(tables.text([*names, *shown], lines, title=f"\n{title}"))
   print(f"\npage: {place}")
@@ -208,7 +276,7 @@ def _page(path, options, plan, results, shown, env, painted, seconds) -> None:
   sections += _curves(plan, results)
   sections += [page.heading("How it was made"), page.pairs(options.config, "Config")]
   sections += [page.pairs({**env["versions"], "commit": env["commit"]}, "Versions")]
-  page.write(path, title, sections, f"{options.line()}: {seconds:.0f} s on {env['hardware']}, {results_file.today()}")
+  page.write(path, title, sections, f"{options.line()} · {seconds:.0f} s on {env['hardware']}, {results_file.today()}")
 
 
 def _bars(shown: Sequence[Table]) -> list[page.Section]:
@@ -231,8 +299,8 @@ def _grids(plan: Plan, results: Any) -> list[page.Section]:
     before = clean.arrays["image"][rows]
     for name, hash in plan.variants.items():
       after = results(hash).arrays["image"][rows]
-      if (before != after).any():
-        grid = figures.protection(before, after, limit=SHOWN)
+      if (like(before, after) != after).any():
+        grid = figures.protection(like(before, after), after, limit=SHOWN)
         out.append(page.figure(grid, name, f"pictures before and after {name}"))
   return [page.heading("Pictures"), *out] if out else []
 
@@ -240,6 +308,12 @@ def _grids(plan: Plan, results: Any) -> list[page.Section]:
 def _curves(plan: Plan, results: Any) -> list[page.Section]:
   """The curves that the measured subjects kept: one figure a labelling and curve, one line a row."""
   lines: dict[tuple[str, str], dict[str, Any]] = {}
+  for row, rows in crafted(plan, results).items():
+    for name in CRAFTING:
+      seen = [line for line in rows if line.get(name) is not None]
+      if len(seen) > 1:
+        curve = ([line["step"] for line in seen], [line[name] for line in seen])
+        lines.setdefault((name, "crafting"), {})[row] = curve
   for cell in plan.cells:
     if cell.seed != plan.cells[0].seed or results.path(cell.made).name.startswith("cluster"):
       continue

@@ -45,16 +45,22 @@ def test_the_recorded_result_holds_the_means_of_the_scores_and_can_be_read_again
       assert len(values) == 2
       figure = result.figures[f"{row}/{label}/test/accuracy"]
       assert list(figure) == pytest.approx([np.mean(values), np.std(values, ddof=1)])
+  for name in ("best_accuracy", "accuracy"):
+    assert 0 < result.figures[f"cuda/label/test/{name}"][0] <= 1
+  assert result.figures["cuda/label/test/best_accuracy"] >= result.figures["cuda/label/test/accuracy"]
+  assert result.figures["cuda/psnr"] > 1 and 0 < result.figures["cuda/ssim"] < 1 and "clean/psnr" not in result.figures
+  assert "cuda/label/test_permuted/accuracy" in result.figures
   assert result.figures["cuda/levels"] > 50 and result.figures["clean/levels"] == 0
 
 
 def test_the_page_is_whole_and_needs_nothing_beside_it(ran):
-  text = (ran[0] / "summary.html").read_text()
+  result, text = ran[1], (ran[0] / "summary.html").read_text()
   assert text.rstrip().endswith("</html>") and "<script" not in text and "cuda &lt;on&gt; digits" in text
   for part in ("Accuracy on clean test pictures", "labelling &#x27;parity&#x27;", "Distance from the clean pictures",
-               "test_accuracy", "protect.cuda", "jaxlib", "before and after cuda"):
+               "test_accuracy", "test, permuted", "protect.cuda", "jaxlib", "before and after cuda"):
     assert part in text, part
   assert "before and after clean" not in text
+  assert f"{result.command} · " in text, "the command can be copied without what follows"
 
 
 def test_the_same_command_again_makes_nothing_and_says_the_same(ran, capsys):
@@ -76,4 +82,39 @@ def test_the_tiny_clustering_config_finds_digits(tmp_path, capsys):
   result = run.main(["--config=configs/cluster/k_means.py:tiny", f"--workdir={tmp_path}"])
   assert result.figures["k_means/label/acc"] > 0.6
   assert result.figures["k_means/label/nmi"] > 0.6
+  assert result.figures["k_means/cost"] > 0 and result.figures["k_means/steps"] > 1
   assert "k_means" in capsys.readouterr().out
+
+
+CRAFT = """
+import ml_collections
+def get_config(arg=""):
+  model = {"name": "models.mlp", "widths": (8,)}
+  return ml_collections.ConfigDict({
+    "data": {"name": "data.embedded", "source": "digits", "train": 60, "test": 40},
+    "surrogate": {"model": model, "train": {"name": "train.supervised", "label": "loops", "steps": 5}},
+    "protect": {"name": "protect.unlearnable_clusters", "k": 3, "eps": 0.2, "steps": 30, "batch_size": 40},
+  })
+"""
+
+
+@pytest.fixture
+def craft(tmp_path):
+  (tmp_path / "config.py").write_text(CRAFT)
+  return lambda *flags: run.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out", *flags])
+
+
+def test_what_crafting_reached_is_shown_and_recorded(craft, tmp_path, capsys):
+  result = craft("--config.protect.every=10")
+  last = json.loads(next((tmp_path / "out" / "logs").glob("protect-*")).read_text().splitlines()[-1])
+  for name in ("loss", "kl", "redirect", "redirected"):
+    assert result.figures[f"unlearnable_clusters/crafting/{name}"] == last[name]
+  assert last["step"] == 30 and "Crafting" in capsys.readouterr().out
+  page = (tmp_path / "out" / "summary.html").read_text()
+  assert "Crafting" in page and "redirect along training" in page
+
+
+def test_pictures_of_another_size_are_compared_with_clean_ones_of_that_size(craft):
+  figures = craft("--config.surrogate.model.name=models.cnn", '--config.surrogate.model.widths=(4,)',
+                  '--config.surrogate.model.head=mean', "--config.protect.size=16", "--config.protect.mode=img").figures
+  assert 0 < figures["unlearnable_clusters/levels"] <= 51
