@@ -1,10 +1,21 @@
-"""Settings that must stand before JAX starts: four virtual CPU devices, strict dtype promotion."""
+"""Settings that must stand before JAX starts: four virtual CPU devices, strict dtype promotion, one store of programs.
 
+Most of the time of the tests is spent compiling. Equal programs are compiled once a session, whichever worker or
+subprocess asks first, and a whole session is cut over two workers where pytest-xdist is installed.
+"""
+
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
   os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers and subprocesses find it set, and leave it to the first
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ue_jax_compiled_")
+  os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+  atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
@@ -12,10 +23,27 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+  """All tests at once are cut over two workers, a file at a time; `-n` decides otherwise, as do single files."""
+  options, whole = config.option, config.args_source is pytest.Config.ArgsSource.TESTPATHS
+  if whole and not options.usepdb and not hasattr(config, "workerinput") and hasattr(options, "numprocesses"):
+    if options.numprocesses is None and options.dist == "no":
+      options.numprocesses, options.dist = 2, "loadfile"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def four_devices():
   """Parity tests are never skipped: the session stops if the virtual devices are missing."""
   assert jax.device_count() >= 4, "the tests need 4 virtual CPU devices; run them through pytest, alone"
+
+
+@pytest.fixture(scope="module")
+def hurried():
+  """Compiles in a hurry: for modules whose programs are many and run a few times. Not for those that train."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture
