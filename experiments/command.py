@@ -86,7 +86,9 @@ def read(
     config = values.config.to_dict()
   except (flags.Error, config_flags.config_flags.FlagOrderError) as error:
     raise _flag_error(error) from None
-  except (AttributeError, KeyError) as error:
+  except (AttributeError, KeyError, TypeError) as error:
+    if isinstance(error, TypeError) and "indices must be" not in str(error):  # not a field asked of a tuple
+      raise
     raise _unknown_field(argv, error) from None
   except (ImportError, SyntaxError, NameError) as error:
     raise Invalid("config", Text(file), f"repair the file: {type(error).__name__}: {error}") from None

@@ -109,6 +109,7 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
   """
   config = clear(config)
   require("data" in config, "config.data", "(missing)", "say which data, as dict(name='data.embedded')")
+  whole(config, "seed", 0)
   stages: dict[str, Stage] = {}
 
   def add(kind, stage, needs={}, parts={}, seed=0, title=""):

@@ -23,7 +23,8 @@ def get_config(arg: str = "") -> ConfigDict:
   size, pick = sizes(arg, "cifar")
   config = ConfigDict()
   config.title = f"CUDA ({size})"
-  config.seeds = (0,)
+  config.seed, config.seeds = 0, (0,)
+  config.keys = pick(tiny=(0,), small=(0, 1, 2), full=(0,))  # each draws the filters of a protection of its own
   if size == "full":
     config.data = dict(name="data.tfds", source="cifar10", path="")
     config.model = dict(name="models.resnet", depth=18, stem="cifar")

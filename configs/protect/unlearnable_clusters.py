@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
   size, pick = sizes(arg, *FOLDERS, "cifar", "factors")
   config = ConfigDict()
   config.title = f"Unlearnable Clusters ({size})"
-  config.seeds = (0,)
+  config.seed, config.seeds = 0, (0,)
   others = {"full": full, "cifar": cifar, "factors": factors, **dict.fromkeys(FOLDERS, folder)}
   others.get(size, digits)(config, size, pick)
   return config

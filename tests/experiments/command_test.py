@@ -73,6 +73,8 @@ CASES = {  # name -> (arguments, what the line says)
   "unknown flag": (["--config={p}/c.py", "--wrkdir=x"], ["wrkdir", "workdir"]),
   "unknown field": (["--config={p}/c.py", "--config.protect.epps=0.1"], ["config.protect.epps", "0.1", "eps"]),
   "unknown field at the top": (["--config={p}/c.py", "--config.sed=1"], ["config.sed", "1", "seeds"]),
+  "field of what has none": (["--config={p}/c.py", "--config.seeds.a=1"], ["config.seeds.a", "1"]),
+  "seed that is no whole number": (["--config={p}/c.py", "--config.seed=1.5"], ["config.seed", "1.5", "whole"]),
   "unknown stage": (["--config={p}/c.py", "--config.protec.eps=0.1"], ["config.protec", "protect"]),
   "text for a number that the file does not name": (
     ["--config={p}/c.py", "--config.protect.k=many"], ["config.protect.k", "many", "number"]),
