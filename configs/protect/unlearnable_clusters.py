@@ -77,7 +77,7 @@ def cifar(config: ConfigDict, size: str, pick) -> None:
   config.data = dict(name="data.tfds", source="cifar10", path="", train=5000, test=2000)
   config.surrogate = dict(EFFICIENTNET, size=64)
   against(config, 16 / 255, dict(cuda=dict(name="protect.cuda", blur=0.3, size=3)), k=10)
-  config.protect.update(steps=60, batch_size=16)
+  config.protect.update(steps=50, batch_size=8)
   config.labellings = ("label", "animal")
   config.model = dict(name="models.cnn", widths=(32, 64), normalise="none")
   config.train = dict(name="train.supervised", steps=800, batch_size=128, rate=2e-3, schedule="cosine", every=80)

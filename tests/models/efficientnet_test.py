@@ -116,3 +116,14 @@ def test_the_pretrained_network_knows_a_palace_and_a_daisy():
 def test_wrong_sizes_are_named(kwargs):
   with pytest.raises(Invalid, match=f"model.{next(iter(kwargs))}"):
     efficientnet.model(**kwargs)
+
+
+@pytest.mark.parametrize("size, stride, side", [(3, 1, 7), (3, 2, 8), (5, 2, 7), (5, 1, 4)])
+def test_depthwise_convolution_is_the_grouped_convolution(size, stride, side):
+  x = jax.random.normal(jax.random.key(0), (2, side, side, 6))
+  kernel = jax.random.normal(jax.random.key(1), (size, size, 1, 6))
+  found = efficientnet.Depthwise(size, stride).apply({"params": {"kernel": kernel}}, x)
+  wanted = jax.lax.conv_general_dilated(
+    x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=6
+  )
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
