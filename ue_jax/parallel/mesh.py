@@ -39,3 +39,12 @@ def spec(axis: int | None) -> PartitionSpec:
 def on_accelerator() -> bool:
   """True unless the default backend is the CPU."""
   return jax.default_backend() != "cpu"
+
+
+def maps_gradients(tree: Any) -> bool:
+  """Whether `vmap` takes the gradient of a convolution of such arrays.
+
+  Before JAX 0.10.2 it raises NotImplementedError for arrays that carry a mesh (modes `jit` and `shard_map`): the
+  transposed convolution asks for the placement of its operand, which its rule for vmap did not take.
+  """
+  return jax.__version_info__ >= (0, 10, 2) or all(jax.typeof(x).sharding.mesh.empty for x in jax.tree.leaves(tree))

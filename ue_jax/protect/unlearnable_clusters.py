@@ -26,6 +26,7 @@ from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import Tally
 from ue_jax.core.terms import safe
 from ue_jax.models import generator
+from ue_jax.parallel import mesh
 from ue_jax.parallel.spread import allsum, gather
 from ue_jax.protect import perturbation, publish
 from ue_jax.protect import surrogate as surrogates
@@ -253,9 +254,14 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
 
 
 def _over(fn: Callable, chunk: int) -> Callable:
-  if chunk == 0:
-    return jax.vmap(fn)
-  return lambda *trees: jax.lax.map(lambda one: fn(*one), trees, batch_size=chunk)
+  def run(*trees):
+    if not mesh.maps_gradients(trees):  # older JAX over several devices: slower, the same numbers
+      return jax.lax.map(lambda one: fn(*one), trees)
+    if chunk == 0:
+      return jax.vmap(fn)(*trees)
+    return jax.lax.map(lambda one: fn(*one), trees, batch_size=chunk)
+
+  return run
 
 
 def _resized(data: Data, view: surrogates.View) -> Data:
