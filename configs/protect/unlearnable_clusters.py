@@ -46,7 +46,7 @@ def digits(config: ConfigDict, size: str, pick) -> None:
   config.data = dict(name="data.embedded", source="mnist5k", train=pick(tiny=1000, small=4000), test=1000)
   config.surrogate = dict(
     model=dict(name="models.cnn", classes=20, widths=(32, 64)),
-    train=dict(name="train.spectral", width=20, steps=pick(tiny=60, small=700), rate=2e-3, augment=("crop:2",)),
+    train=dict(name="train.spectral", steps=pick(tiny=60, small=700), rate=2e-3, augment=("crop:2",)),
   )
   against(config, 64 / 255, dict(cuda=dict(name="protect.cuda", blur=0.03, size=9)), k=16, feature="logits")
   config.protect.update(steps=pick(tiny=10, small=100), batch_size=64, temperature=3.0)

@@ -61,7 +61,7 @@ def test_train_is_the_disjoint_union_of_its_four_parts(world):
   parts = [world.sets[name] for name in ("forget", "retain", "world", "math")]
   assert sorted(np.concatenate(parts).tolist()) == world.sets["train"].tolist()
   every = [rows for name, rows in world.sets.items() if name != "train"]
-  assert sorted(np.concatenate(every).tolist()) == list(range(len(world)))
+  assert sorted(np.concatenate(every).tolist()) == list(range(world.n))
 
 
 def test_no_held_out_name_is_trained_and_all_names_are_distinct(world):
@@ -77,7 +77,7 @@ def test_no_held_out_name_is_trained_and_all_names_are_distinct(world):
 
 
 def test_the_mask_covers_the_answer_and_eos_only(world):
-  for row in range(0, len(world), 7):
+  for row in range(0, world.n, 7):
     relation = lexicon.RELATIONS[world.arrays["relation"][row]]
     value = lexicon.tokens(relation.value, world.arrays["value"][[row]])[0]
     mask, ids = world.arrays["mask"][row], world.arrays["ids"][row]
@@ -118,10 +118,10 @@ def test_templates_differ_in_length_and_paraphrases_use_trained_words():
 
 def test_wrong_answers_are_distinct_and_wrong_and_only_the_answer_differs(world):
   ids, wrong, mask = world.arrays["ids"], world.arrays["wrong"], world.arrays["mask"]
-  assert wrong.shape == (len(world), 4, 24)
+  assert wrong.shape == (world.n, 4, 24)
   outside = np.broadcast_to((mask == 0)[:, None], wrong.shape)
   assert (wrong == ids[:, None])[outside].all()
-  for row in range(0, len(world), 5):
+  for row in range(0, world.n, 5):
     answers = {tuple(one[mask[row] == 1]) for one in [ids[row], *wrong[row]]}
     assert len(answers) == 5
   assert np.array_equal(facts.data().arrays["ids"], ids)

@@ -72,7 +72,7 @@ def test_a_part_is_a_seeded_choice_with_the_index_of_the_whole(prepared):
   whole = tfds_source.data("tiny_pictures", prepared)
   assert whole.arrays["index"].tolist() == list(range(28))
   part, other = (tfds_source.data("tiny_pictures", prepared, train=5, test=2, seed=s) for s in (0, 1))
-  assert len(part.sets["train"]) == 5 and len(part) == 7
+  assert len(part.sets["train"]) == 5 and part.n == 7
   assert np.array_equal(whole.arrays["image"][part.arrays["index"]], part.arrays["image"])
   assert (part.arrays["index"][5:] >= 20).all()
   assert not np.array_equal(part.arrays["index"], other.arrays["index"])

@@ -25,7 +25,7 @@ def get_config(arg=""):
     "surrogate": {"model": model, "train": {"name": "train.supervised", "label": "loops", "steps": 50}},
     "protect": {"name": "protect.unlearnable_clusters", "k": 3, "eps": 0.2, "steps": 50, "batch_size": 40},
     "labellings": ("label",),
-    "model": model, "train": {"name": "train.supervised", "steps": 150, "batch_size": 40, "every": 50},
+    "model": model, "train": {"name": "train.supervised", "steps": 400, "batch_size": 40, "every": 50},
   })
 """
 
@@ -86,14 +86,15 @@ def bits(workdir):
 def test_killed_at_three_random_moments_a_run_goes_on_and_ends_with_the_same_bits(start, whole, tmp_path):
   draw, moments = random.Random(), []
   for _ in range(3):
-    moments.append((draw.randint(1, 4), draw.uniform(0, 0.5)))  # after the n-th line of progress, seconds later
+    moments.append((draw.randint(1, 2), draw.uniform(0, 0.3)))  # after the n-th line of progress, seconds later
     process = start(tmp_path, "--save_seconds=0")
     for _ in range(moments[-1][0]):
       process.stderr.readline()
     time.sleep(moments[-1][1])
     process.kill()
     process.communicate()
-    assert process.returncode == -signal.SIGKILL, moments
+    ended = process.returncode == 0 and len(moments) == 3  # two kills may have left little to do for the third
+    assert ended or process.returncode == -signal.SIGKILL, moments
   code, error = end(start(tmp_path, "--save_seconds=0"))
   assert code == 0, (moments, error)
   assert bits(tmp_path) == bits(whole), moments

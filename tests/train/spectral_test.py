@@ -49,7 +49,7 @@ def test_clusters_of_the_embedding_are_purer_than_clusters_of_pixels(digits):
 
 
 def test_the_network_places_pictures_it_has_not_seen_and_ignores_labels(digits):
-  procedure = spectral.train(mlp.model(classes=10, widths=(64,)), width=10, blur=0.0, steps=400, rate=3e-3)
+  procedure = spectral.train(mlp.model(classes=10, widths=(64,)), blur=0.0, steps=400, rate=3e-3)
   subject = loop.fit(procedure, digits, seed=1)
   other = digits._replace(arrays={**digits.arrays, "label": digits.arrays["label"][::-1].copy()})
   again = loop.fit(procedure, other, seed=1)
@@ -62,7 +62,7 @@ def test_the_network_places_pictures_it_has_not_seen_and_ignores_labels(digits):
   assert purity(places, labels, 10) > purity(pixels, labels, 10)
 
 
-@pytest.mark.parametrize("change", [{"width": 1}, {"neighbours": 0}, {"blur": -1.0}, {"scale": 0.0}])
+@pytest.mark.parametrize("change", [{"neighbours": 0}, {"blur": -1.0}, {"scale": 0.0}])
 def test_values_out_of_range_are_named(change):
   with pytest.raises(Invalid, match=f"train.{next(iter(change))}"):
     spectral.train(mlp.model(classes=4), **change)
@@ -71,3 +71,8 @@ def test_values_out_of_range_are_named(change):
 def test_more_coordinates_than_pictures_are_refused():
   with pytest.raises(Invalid, match="fewer than the 80 pictures"):
     spectral.embed(two_heaps(), width=80, neighbours=4, blur=0.0)
+
+
+def test_a_single_coordinate_is_refused():
+  with pytest.raises(Invalid, match="at least 2 coordinates"):
+    spectral.train(mlp.model(classes=1)).init(jax.random.key(0), two_heaps())

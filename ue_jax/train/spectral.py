@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -31,7 +32,6 @@ from ue_jax.train.descend import descend
 def train(
   model: Model,
   *,
-  width: int = 20,
   neighbours: int = 8,
   blur: float = 1.0,
   scale: float = 10.0,
@@ -47,8 +47,7 @@ def train(
   """Data -> Subject whose logits are the place of a picture in the embedding.
 
   Args:
-    model: with `width` logits.
-    width: coordinates of the embedding, at least 2 and fewer than there are pictures.
+    model: its number of logits is the number of coordinates, at least 2 and fewer than there are pictures.
     neighbours: of each picture in the graph.
     blur: standard deviation in pixels of the blur before distances are taken (0: none); it makes them forgive small
       shifts.
@@ -60,15 +59,16 @@ def train(
   Raises:
     Invalid: for values out of range, or (from init) too few pictures.
   """
-  require(isinstance(width, int) and width >= 2, "train.width", width, "use at least 2 coordinates")
   require(isinstance(neighbours, int) and neighbours >= 1, "train.neighbours", neighbours, "use at least 1")
   require(blur >= 0, "train.blur", blur, "use 0 or more pixels")
-  require(scale > 0, "train.scale", scale, "use a number above 0")
+  require(not isinstance(scale, (int, float)) or scale > 0, "train.scale", scale, "use a number above 0")
   change = augments.build(augment) if augment else None
 
   def start(key, problem: Data):
-    places = embed(problem, width, neighbours, blur, train_set, seed) * np.float32(scale)
-    params, state = model.init(key, problem.arrays["image"][:1])
+    example = batches.array_of(problem, "image")[:1]
+    params, state = model.init(key, example)
+    width = jax.eval_shape(lambda: model.apply(params, example, state=state)).logits.shape[-1]
+    places = embed(problem, width, neighbours, blur, train_set, seed) * jnp.float32(scale)
     return params, state, places
 
   def terms(params, state, frozen, batch, key):
@@ -97,7 +97,10 @@ def embed(data: Data, width: int, neighbours: int, blur: float, train_set: str =
   from sklearn.neighbors import kneighbors_graph
 
   rows = np.asarray(batches.rows_of(data, train_set))
-  require(len(rows) > max(width + 1, neighbours), "train.width", width, f"use fewer than the {len(rows)} pictures")
+  require(width >= 2, "model.classes", width, "use at least 2 coordinates")
+  fix = f"use fewer than the {len(rows)} pictures"
+  require(len(rows) > width + 1, "model.classes", width, fix)
+  require(len(rows) > neighbours, "train.neighbours", neighbours, fix)
   flat = pictures.to_float(batches.array_of(data, "image")[rows])
   if blur:
     flat = ndimage.gaussian_filter(flat, (0, blur, blur, 0))
