@@ -1,6 +1,7 @@
 """Settings that must stand before JAX starts: four virtual CPU devices, strict dtype promotion, one store of programs.
 
-Most of the time of the tests is spent compiling. Equal programs are compiled once a session, whichever worker or
+Most of the time of the tests is spent compiling. So programs are compiled in a hurry (set
+`JAX_DISABLE_MOST_OPTIMIZATIONS=0` to test them as users run them), equal ones once a session, whichever worker or
 subprocess asks first, and a whole session is cut over two workers where pytest-xdist is installed.
 """
 
@@ -12,6 +13,7 @@ import tempfile
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
   os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers and subprocesses find it set, and leave it to the first
   os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ue_jax_compiled_")
   os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
@@ -36,14 +38,6 @@ def pytest_cmdline_main(config):
 def four_devices():
   """Parity tests are never skipped: the session stops if the virtual devices are missing."""
   assert jax.device_count() >= 4, "the tests need 4 virtual CPU devices; run them through pytest, alone"
-
-
-@pytest.fixture(scope="module")
-def hurried():
-  """Compiles in a hurry: for modules whose programs are many and run a few times. Not for those that train."""
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

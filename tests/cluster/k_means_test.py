@@ -8,6 +8,12 @@ from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
 
 
+def points(seed):
+  """Sixty points and eight of them to start from: one shape for many tests, so one program."""
+  x = np.random.default_rng(seed).normal(size=(60, 3)).astype(np.float32)
+  return x, x[:8]
+
+
 @pytest.fixture(scope="module")
 def digits():
   from sklearn.datasets import load_digits
@@ -54,8 +60,7 @@ def test_inertia_never_rises(digits, key):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_cluster_is_empty_when_all_centres_start_equal(seed, key):
-  rng = np.random.default_rng(seed)
-  x = rng.normal(size=(60, 3)).astype(np.float32)
+  x, _ = points(seed)
   found = k_means.fit(x, 8, key=key, start=np.repeat(x[:1], 8, 0))
   assert np.bincount(found.labels, minlength=8).min() > 0
 
@@ -84,34 +89,33 @@ def test_one_cluster_is_the_mean_and_n_clusters_cost_nothing(key):
 
 
 def test_a_weight_is_a_repetition(key):
-  rng = np.random.default_rng(2)
-  x, w = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(1, 5, 50)
-  heavy = k_means.fit(x, 4, key=key, weights=w, start=x[:4])
-  many = k_means.fit(np.repeat(x, w, 0), 4, key=key, start=x[:4])
+  (x, start), w = points(2), np.random.default_rng(2).integers(1, 5, 60)
+  heavy = k_means.fit(x, 8, key=key, weights=w, start=start)
+  many = k_means.fit(np.repeat(x, w, 0), 8, key=key, start=start)
   np.testing.assert_array_equal(np.repeat(heavy.labels, w), many.labels)
   np.testing.assert_allclose(heavy.cost, many.cost, rtol=1e-5)
-  plain = k_means.fit(x, 4, key=key, start=x[:4])
+  plain = k_means.fit(x, 8, key=key, start=start)
   assert abs(float(plain.cost) - float(heavy.cost)) > 1
 
 
 def test_a_row_of_weight_zero_changes_nothing(key):
-  x = np.random.default_rng(3).normal(size=(40, 2)).astype(np.float32)
-  far = np.concatenate([x, [[1e3, 1e3]]]).astype(np.float32)
-  a = k_means.fit(x, 3, key=key, start=x[:3])
-  b = k_means.fit(far, 3, key=key, start=x[:3], weights=np.r_[np.ones(40), 0])
-  np.testing.assert_array_equal(a.labels, b.labels[:40])
+  x, start = points(3)
+  far = np.concatenate([x, [[1e3, 1e3, 1e3]]]).astype(np.float32)
+  a = k_means.fit(x, 8, key=key, start=start)
+  b = k_means.fit(far, 8, key=key, start=start, weights=np.r_[np.ones(60), 0])
+  np.testing.assert_array_equal(a.labels, b.labels[:60])
   np.testing.assert_allclose(a.cost, b.cost, rtol=1e-5)
 
 
 def test_renaming_the_start_renames_the_labels(key):
-  x = np.random.default_rng(4).normal(size=(80, 3)).astype(np.float32)
-  a = k_means.fit(x, 5, key=key, start=x[:5])
-  b = k_means.fit(x, 5, key=key, start=x[:5][::-1])
-  np.testing.assert_array_equal(4 - np.asarray(a.labels), b.labels)
+  x, start = points(4)
+  a = k_means.fit(x, 8, key=key, start=start)
+  b = k_means.fit(x, 8, key=key, start=start[::-1])
+  np.testing.assert_array_equal(7 - np.asarray(a.labels), b.labels)
 
 
 def test_restarts_keep_the_best_and_equal_keys_give_equal_bits(digits, key):
-  x = digits[0][:400]
+  x = digits[0]
   one = k_means.fit(x, 10, key=key, restarts=6)
   again = k_means.fit(x, 10, key=key, restarts=6)
   np.testing.assert_array_equal(one.centers, again.centers)
@@ -120,9 +124,9 @@ def test_restarts_keep_the_best_and_equal_keys_give_equal_bits(digits, key):
 
 
 def test_far_from_the_origin_nothing_is_lost(key):
-  x = np.random.default_rng(5).normal(size=(100, 2)).astype(np.float32)
-  near = k_means.fit(x, 4, key=key, start=x[:4])
-  shifted = k_means.fit(x + 1000, 4, key=key, start=x[:4] + 1000)
+  x, start = points(5)
+  near = k_means.fit(x, 8, key=key, start=start)
+  shifted = k_means.fit(x + 1000, 8, key=key, start=start + 1000)
   assert scores.accuracy(near.labels, shifted.labels) == 1.0
 
 

@@ -9,8 +9,6 @@ from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Clustering, Data, Request, Score, Subject, check_data
 from ue_jax.models.model import Model, Out
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 
 def found(*kinds):
   """Marks a test to run for every factory of these kinds that is on disk."""

@@ -19,8 +19,6 @@ from ue_jax.parallel import spread
 from ue_jax.train import losses
 from ue_jax.train.descend import descend, descent_step
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 MODES = ("jit", "pmap", "shard_map")
 STEPS = 5
 

@@ -9,8 +9,6 @@ from ue_jax.core import build, tree
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import Tally
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 KINDS = ("protect", "defend", "train", "select", "method", "attack", "cluster", "measure")
 FOUND = [(kind, module) for kind in KINDS for module in build.factories(kind)]
 every = pytest.mark.parametrize("kind, module", FOUND, ids=lambda x: x)

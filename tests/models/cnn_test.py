@@ -5,8 +5,6 @@ import pytest
 from ue_jax.core.errors import Invalid
 from ue_jax.models import cnn
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 
 def test_equals_numpy(key):
   image = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3)).astype(np.uint8)

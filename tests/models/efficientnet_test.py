@@ -10,8 +10,6 @@ from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.models import efficientnet, weights
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
 NET = efficientnet.model(classes=7)
 REAL = os.environ.get("UE_JAX_EFFICIENTNET", "")

@@ -9,8 +9,6 @@ from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.models import generator
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 Z = np.random.default_rng(0).uniform(size=(1, 18, 13, 3)).astype(np.float32)
 NET = generator.model(4, 1)
 

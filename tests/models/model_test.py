@@ -12,8 +12,6 @@ from ue_jax.core.errors import Invalid
 from ue_jax.core.pictures import to_float
 from ue_jax.models import cnn, generator, mlp, model, resnet, transformer
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
 IDS = np.random.default_rng(1).integers(0, 11, (2, 5)).astype(np.int32)
 

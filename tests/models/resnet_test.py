@@ -10,8 +10,6 @@ from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.models import resnet, weights
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 IMAGE = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8)
 NET = resnet.model(depth=20, width=4)
 

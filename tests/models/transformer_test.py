@@ -9,8 +9,6 @@ from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.models import transformer
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 IDS = np.random.default_rng(0).integers(0, 13, (2, 6)).astype(np.int32)
 NET = transformer.model(13, 16, 2, 4, 2, 12)
 

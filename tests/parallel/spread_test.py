@@ -8,8 +8,6 @@ import pytest
 from ue_jax.core.errors import Invalid
 from ue_jax.parallel import spread
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 
 def step(state, batch, axis=None):
   total = spread.allsum(jnp.sum(batch["x"] * batch["mask"][:, None], axis=0), axis)

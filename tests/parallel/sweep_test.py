@@ -13,8 +13,6 @@ from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import Tally
 from ue_jax.parallel import sweep
 
-pytestmark = pytest.mark.usefixtures("hurried")
-
 
 class State(NamedTuple):
   w: jax.Array
