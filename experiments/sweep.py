@@ -10,13 +10,16 @@ Swept floats of one stage are run together as one program; other fields (names, 
   --show PATTERN       regular expression: which scores are shown in the table; sweep.jsonl holds all
   other flags          as in `python -m experiments.run --help`
 
-Settings share all stages that do not depend on them; what is stored already is not made again.
+Settings share all stages that do not depend on them; what is stored already is not made again. Stopped or killed, the
+same command goes on from where it was, also in the middle of a program that settings share.
 """
 
 from __future__ import annotations
 
 import itertools
+import pathlib
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -153,7 +156,7 @@ def together(plans: Sequence[Any], results: Sequence[Any], mode: str) -> None:
   """Makes the stages in which the plans differ, all settings in one program, where nothing but floats differs.
 
   Raises:
-    Interrupted: between two of them, if the run was asked to stop.
+    Interrupted: between two steps, if the run was asked to stop; what was reached is saved.
   """
   from experiments.pipeline import Interrupted
   from ue_jax.parallel import sweep
@@ -167,17 +170,38 @@ def together(plans: Sequence[Any], results: Sequence[Any], mode: str) -> None:
 
 def _make(sweep, stages, names, results, mode) -> None:
   from experiments import pipeline
+  from ue_jax.train import checkpoint
 
   start, first = time.monotonic(), results[0]
   factory, problem = pipeline.prepare(first, stages[0], first.needs(stages[0]))
-  if first.settings.progress:
-    first.settings.progress.stage(f"{stages[0].title}: {len(stages)} settings together", 0, 1)
+  settings, title = first.settings, f"{stages[0].title}: {len(stages)} settings together"
+  if settings.progress:
+    settings.progress.stage(title, 0, 1)
   columns = {name: [stage.config[name] for stage in stages] for name in names}
-  steps = first.settings.steps_per_call
-  nouns = sweep.sweep(factory, columns, problem, seed=stages[0].seed, mode=mode, steps_per_call=steps)
+  state = _state(stages, mode, first.workdir)
+  keeper = pipeline.Timed(checkpoint.Keeper(state), settings.seconds)
+  try:
+    nouns = sweep.sweep(
+      factory, columns, problem, seed=stages[0].seed, mode=mode, steps_per_call=settings.steps_per_call, keeper=keeper,
+      progress=settings.progress and settings.progress.step, stop=settings.stop,
+    )
+  except sweep.Stopped as stopped:
+    keeper.flush()
+    raise pipeline.Interrupted(stopped.step) from None
   each = (time.monotonic() - start) / len(stages)
   for stage, noun, mine in zip(stages, nouns, results):
     mine.keep(stage, noun, each)
+  shutil.rmtree(state, ignore_errors=True)
+
+
+def _state(stages, mode, workdir) -> pathlib.Path:
+  """Where the checkpoints of a shared program are; one that is spread in another way has other ones."""
+  import jax
+
+  from experiments import store
+
+  how = [mode, jax.default_backend(), jax.local_device_count()]
+  return workdir / "state" / f"sweep-{store.digest([[stage.hash for stage in stages], *how])}"
 
 
 def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]]:

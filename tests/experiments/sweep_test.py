@@ -1,6 +1,7 @@
 """Grids: what shares a program, and that the table equals single runs."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -86,6 +87,33 @@ def test_asked_to_stop_a_sweep_begins_no_further_stage(tmp_path):
     sweep.run(options, Asked())
   assert len(list(options.workdir.glob("artefacts/train-*"))) == 2, "two rates share a program; steps=10 is not begun"
   assert not list(options.workdir.glob("artefacts/measure-*"))
+
+
+def test_a_signal_in_a_shared_program_ends_it_within_a_step_and_the_same_command_ends_with_the_same_bits(
+  tmp_path, capsys, monkeypatch
+):
+  (tmp_path / "config.py").write_text(CONFIG.replace("(5, 10)", "(40,)"))
+  whole = sweep.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/whole"])
+  seen, titles = [], []
+
+  class Killed(command.Lines):
+    def stage(self, title, done, total):
+      titles.append(title)
+
+    def step(self, t, steps, metrics=None):
+      seen.append((t, steps))
+      if len(seen) == 30:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(command, "progress", Killed)
+  argv = [f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out", "--save_seconds=1000"]
+  capsys.readouterr()
+  assert command.guarded(sweep.main, argv, "") == 143
+  assert capsys.readouterr().err.splitlines() == ["stopped by SIGTERM: run the same command again to go on"]
+  assert seen == [(t, 40) for t in range(1, 31)] and "2 settings together" in titles[-1]
+  assert [p.name for p in (tmp_path / "out" / "state").glob("sweep-*/step_*")] == ["step_00000030"]
+  assert sweep.main(argv) == whole
+  assert seen[30] == (31, 40) and not list((tmp_path / "out" / "state").glob("sweep-*"))
 
 
 def test_two_stages_that_differ_are_not_both_begun_after_a_stop(tmp_path):

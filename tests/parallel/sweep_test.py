@@ -1,5 +1,6 @@
 """A grid of hyper-parameters as one program equals single runs."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -106,6 +107,60 @@ def test_auto_loops_over_convolutions_on_the_processor(monkeypatch):
   assert used == ["_vmap", "_loop", "_vmap"]
 
 
+def is_key(x):
+  return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+class Keeper:
+  """Keeps what it is given, as host arrays."""
+
+  def __init__(self):
+    self.kept = {}
+
+  def save(self, step, tree, extra):
+    host = lambda x: np.asarray(jax.random.key_data(x) if is_key(x) else x)
+    self.kept[step] = jax.tree.map(host, tree), dict(extra)
+
+  def latest(self, like):
+    revive = lambda old, x: jax.random.wrap_key_data(jnp.asarray(x)) if is_key(old) else jnp.asarray(x)
+    step = max(self.kept, default=None)
+    return None if step is None else (step, jax.tree.map(revive, like, self.kept[step][0]))
+
+  def extra(self, step):
+    return self.kept[step][1]
+
+
+@pytest.mark.parametrize("per_call", [1, 3])
+@pytest.mark.parametrize("mode", ["loop", "vmap", "pmap"])
+def test_stopped_and_asked_again_a_sweep_ends_with_the_same_bits(mode, per_call):
+  run = functools.partial(sweep.sweep, factory, GRID, PROBLEM, mode=mode, steps_per_call=per_call)
+  whole, keeper, at = run(seed=5), Keeper(), []
+  for taken in (per_call, 2 * per_call):
+    with pytest.raises(sweep.Stopped) as stopped:
+      run(seed=5, keeper=keeper, progress=lambda t, steps, metrics: at.append((t, steps)), stop=lambda: True)
+    assert stopped.value.step == max(keeper.kept) == taken
+  total = 7 * (6 if mode == "loop" else 1)
+  assert at == [(per_call, total), (2 * per_call, total)], "it ended after one call, and did not begin anew"
+  again = run(seed=5, keeper=keeper)
+  assert max(keeper.kept) == total
+  for a, b in zip(whole, again):
+    assert np.asarray(a.params["w"]).tobytes() == np.asarray(b.params["w"]).tobytes()
+    assert {n: x.tobytes() for n, x in a.history.items()} == {n: x.tobytes() for n, x in b.history.items()}
+  with pytest.raises(Invalid, match="seed"):
+    run(seed=6, keeper=keeper)
+
+
+def test_a_sweep_that_has_taken_its_last_step_is_not_stopped():
+  found = sweep.sweep(factory, GRID, PROBLEM, mode="vmap", steps_per_call=7, stop=lambda: True)
+  assert len(found) == 6
+
+
+def test_progress_is_given_the_metrics_of_the_step():
+  seen = []
+  found = sweep.sweep(factory, GRID, PROBLEM, mode="vmap", progress=lambda t, steps, metrics: seen.append(metrics))
+  np.testing.assert_array_equal([m["loss"] for m in seen], np.stack([r.history["loss"] for r in found], axis=1))
+
+
 class Falling(NamedTuple):
   x: jax.Array
   step: jax.Array
@@ -124,6 +179,11 @@ def test_settings_that_are_done_stay_while_others_go_on(mode):
 
   found = sweep.sweep(fall, sweep.grid(by=[5.0, 3.0, 1.0]), None, mode=mode)
   assert found == [(0.0, 2), (-2.0, 4), (0.0, 10)]
+  keeper, asked = Keeper(), []
+  with pytest.raises(sweep.Stopped):  # when the second of `loop` is falling, the first is done
+    stop = lambda: asked.append(1) or len(asked) == 3
+    sweep.sweep(fall, sweep.grid(by=[5.0, 3.0, 1.0]), None, mode=mode, keeper=keeper, stop=stop)
+  assert sweep.sweep(fall, sweep.grid(by=[5.0, 3.0, 1.0]), None, mode=mode, keeper=keeper) == found
 
 
 def test_grid_is_the_cartesian_product_with_the_last_name_fastest():
