@@ -71,7 +71,7 @@ def read(
   from ml_collections import config_flags
 
   values, argv = flags.FlagValues(), ["run", *argv]
-  # which fields there are is known to the factories: `plan.check` judges those that the file does not name
+  # which fields there are is known to the factories: `check.check` judges those that the file does not name
   config_flags.DEFINE_config_file(
     "config", lock_config=False, accept_new_attributes=True, flag_values=values, sys_argv=argv
   )

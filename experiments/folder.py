@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import pipeline, store
-from experiments.plan import Plan, Stage, many, whole
-from experiments.summary import Table
+from experiments.check import many, whole
+from experiments.plan import Plan, Stage
+from experiments.tabulate import Table
 from ue_jax.core.errors import Invalid, require
 from ue_jax.data import folder as pictures
 

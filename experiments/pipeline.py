@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from experiments import store
-from experiments.plan import Plan, Stage, argument, takes
+from experiments.check import argument, takes
+from experiments.plan import Plan, Stage
 from ue_jax.core.build import find
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data, Request, Score, Scores, Subject, check_data
@@ -172,7 +173,7 @@ class Timed:
 
 
 def make(kind: str, config: Mapping[str, Any], **more: Any) -> Any:
-  """Calls the factory of a stage with its config as keyword arguments; `plan.check` has looked at their names."""
+  """Calls the factory of a stage with its config as keyword arguments; `check.check` has looked at their names."""
   arguments = {**config, **more}
   return find(kind, arguments.pop("name"))(**arguments)
 

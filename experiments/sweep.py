@@ -206,7 +206,7 @@ def _state(stages, mode, workdir) -> pathlib.Path:
 
 def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]]:
   """Every setting, then the table, inside a locked workdir."""
-  from experiments import compiled, folder, pipeline, plan, store, summary
+  from experiments import compiled, folder, pipeline, plan, store, summary, tabulate
 
   rows, start, flags = [], time.monotonic(), options.flags
   parts = groups(fields(options.config))
@@ -224,7 +224,7 @@ def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]
       except pipeline.Interrupted:
         raise asked.stopped() from None
       for point, one, result in zip(points, plans, results):
-        rows.append({"setting": point, "figures": summary.numbers(one, result, summary.gather(one, result))})
+        rows.append({"setting": point, "figures": tabulate.numbers(one, result, tabulate.gather(one, result))})
   store.write_text(options.workdir / "sweep.jsonl", "".join(store.dumps(row) + "\n" for row in rows))
   summary.write_sweep(options, rows, _shown(rows, flags.show), time.monotonic() - start)
   return rows

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from experiments.plan import many, plan
+from experiments.plan import plan
 from ue_jax.core.errors import Invalid
 
 PROTECT = {
@@ -126,10 +126,6 @@ def test_a_defence_without_a_name_is_none():
   for none in ({"name": ""}, {}, {"name": None}):
     rows = list(plan({**PROTECT, "defend": {"none": none, "jpeg": {"name": "protect.jpeg"}}}).variants)
     assert rows[:2] == ["clean", "clean + jpeg"] and len(rows) == 6
-
-
-def test_one_stage_goes_by_the_last_word_of_its_module():
-  assert list(many(FORGET, "method")) == ["npo"] and list(many(FORGET, "measure")) == ["utility", "membership"]
 
 
 @pytest.mark.parametrize("path, value, field", [

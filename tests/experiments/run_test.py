@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import run, summary
+from experiments import run
 from ue_jax.report import results
 
 CONFIG = """
@@ -71,11 +71,6 @@ def test_the_same_command_again_makes_nothing_and_says_the_same(ran, capsys):
   assert {p: p.stat().st_mtime_ns for p in (workdir / "artefacts").rglob("*")} == before
   said = capsys.readouterr()
   assert said.err == "" and "drop" in said.out and str(workdir / "summary.html") in said.out
-
-
-def test_several_seeds_show_as_mean_and_standard_deviation():
-  assert summary.mean([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
-  assert summary.mean([2.0]) == 2.0 and summary.mean([]) is None
 
 
 def test_the_tiny_clustering_config_finds_digits(tmp_path, capsys):

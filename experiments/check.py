@@ -1,0 +1,101 @@
+"""What a config says: its stages read, and checked against the factories that they name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ue_jax.core.build import find
+from ue_jax.core.errors import require
+
+GIVEN = ("model", "train", "surrogate", "label", "classes", "vocabulary")  # arguments that the pipeline can supply
+NAMES = {"pretrained": "model", "score": "cluster"}  # stage kinds which are not factories -> the factory they lean on
+
+
+def clear(value: Any, empty: bool = False) -> Any:
+  """Nested plain dicts without unset placeholders (None) and without empty stages.
+
+  Args:
+    empty: keep empty ones: under `defend` they stand for no defence.
+  """
+  if not isinstance(value, Mapping):
+    return value
+  inner = {key: clear(item, key == "defend") for key, item in value.items()}
+  return {key: item for key, item in inner.items() if item is not None and (empty or item != {})}
+
+
+def many(config: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
+  """The stages under `kind`, by name: a single stage goes by the last word of its module."""
+  found = config.get(kind, {})
+  require(isinstance(found, Mapping), f"config.{kind}", found, "give dict(name='...'), or a dict of named ones")
+  return {short(found): found} if isinstance(found.get("name"), str) else dict(found)
+
+
+def short(stage: Mapping[str, Any]) -> str:
+  """The last word of a stage's module: `npo` of `forget.npo`."""
+  return str(stage.get("name", "")).rpartition(".")[2]
+
+
+def seeds(config: Mapping[str, Any]) -> tuple[int, ...]:
+  """The seeds of the trainings."""
+  return whole(config, "seeds", config.get("seed", 0))
+
+
+def whole(config: Mapping[str, Any], field: str, default: int) -> tuple[int, ...]:
+  """The whole numbers in a field that holds one or several."""
+  found = config.get(field, default)
+  found = tuple(found) if isinstance(found, (tuple, list)) else (found,)
+  good = len(found) > 0 and all(isinstance(s, int) and s >= 0 for s in found)
+  require(good, f"config.{field}", found, "give whole numbers, as (0, 1, 2)")
+  return found
+
+
+def place(config: Mapping[str, Any], stage: Mapping[str, Any], name: str = "config") -> str:
+  """The dotted name of a stage in the config that holds it; empty if it is not from there."""
+  inner = (place(value, stage, f"{name}.{key}") for key, value in config.items() if isinstance(value, Mapping))
+  return name if config is stage else next(filter(None, inner), "")
+
+
+def takes(kind: str, stage: Mapping[str, Any], argument: str) -> bool:
+  """Whether the stage's factory has a keyword argument of this name that the config leaves open."""
+  return argument not in stage and argument in inspect.signature(find(kind, stage["name"])).parameters
+
+
+def argument(kind: str, stage: Mapping[str, Any], name: str) -> Any:
+  """The value of a keyword argument of the stage's factory, from the config or its default; None if it has none."""
+  found = inspect.signature(find(kind, stage["name"])).parameters.get(name)
+  return stage.get(name, None if found is None or found.default is found.empty else found.default)
+
+
+def check(kind: str, stage: Mapping[str, Any], field: str) -> None:
+  """Raises Invalid for a stage without a name, with an unknown one, or with an argument the factory does not take."""
+  named = isinstance(stage, Mapping) and isinstance(stage.get("name"), str)
+  require(named, field, stage, "give dict(name='room.module', ...)")
+  if kind == "score":
+    return
+  parameters = inspect.signature(find(NAMES.get(kind, kind), stage["name"])).parameters
+  given = {"name", *(("path",) if kind == "pretrained" else ())}
+  if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    takes_all = f"{stage['name']} takes {', '.join(parameters)}"
+    for key in stage:
+      known = key in parameters or key in given
+      require(known, f"{field}.{key}", stage[key], near(key, parameters) + takes_all)
+  for key, p in parameters.items():
+    _check_type(f"{field}.{key}", stage.get(key, p.default), p.default)
+    needed = p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and key not in GIVEN
+    require(not needed or key in stage, f"{field}.{key}", "(missing)", f"{stage['name']} needs it")
+
+
+def _check_type(field: str, value: Any, default: Any) -> None:
+  """Raises Invalid for a text where the factory has a number, and the reverse."""
+  number = isinstance(default, (int, float))
+  require(not (number and isinstance(value, str)), field, value, f"give a number, such as {default}")
+  require(not (isinstance(default, str) and isinstance(value, (int, float))), field, value, "give a text")
+
+
+def near(word: str, words: Iterable[str]) -> str:
+  """The beginning of an advice: the most similar of the words, if one is."""
+  found = difflib.get_close_matches(word, list(words), 1)
+  return f"did you mean {found[0]}? " if found else ""

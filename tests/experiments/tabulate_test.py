@@ -1,0 +1,44 @@
+"""Scores become tables and figures: means over seeds, one column a row, comparisons at one size."""
+
+import numpy as np
+import pytest
+
+from experiments import tabulate
+
+
+def score(row, group, seed, name, value, measure="utility"):
+  place = {"row": row, "group": group, "seed": seed, "measure": measure, "name": name}
+  return {**place, "value": value, "n": 4, "better": "high", "target": 1.0}
+
+
+SCORES = [
+  score("clean", "label", 0, "test/accuracy", 1.0), score("clean", "label", 1, "test/accuracy", 3.0),
+  score("cuda", "label", 0, "test/accuracy", 0.5), score("cuda", "label", 1, "test/accuracy", np.nan),
+  score("cuda", "parity", 0, "auc", 0.25, "membership"),
+]
+
+
+def test_several_seeds_show_as_mean_and_standard_deviation():
+  assert tabulate.mean([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+  assert tabulate.mean([2.0]) == 2.0 and tabulate.mean([]) is None
+
+
+def test_a_figure_is_the_mean_of_its_place_and_one_that_is_not_finite_is_none():
+  assert tabulate.means(SCORES) == {
+    "clean/label/test/accuracy": (2.0, pytest.approx(2**0.5)), "cuda/parity/auc": 0.25,
+  }
+
+
+def test_every_measure_has_a_table_with_a_line_a_score_and_a_column_a_row():
+  utility, membership = tabulate.score_tables(SCORES)
+  assert utility.title == "utility" and utility.columns == ["score", "clean / label", "cuda / label", "best", "target"]
+  assert [line[0] for line in utility.rows] == ["test/accuracy"] and utility.rows[0][1][0] == 2.0
+  assert membership.columns[1:2] == ["cuda / parity"] and membership.rows[0][1] == 0.25
+  assert membership.rows[0][-1] == 1.0
+
+
+def test_clean_pictures_are_brought_to_the_size_of_others_and_otherwise_left():
+  clean = np.full((2, 8, 8, 3), 77, np.uint8)
+  assert tabulate.like(clean, np.zeros((5, 8, 8, 3), np.uint8)) is clean
+  other = tabulate.like(clean, np.zeros((5, 16, 4, 3), np.uint8))
+  assert other.shape == (2, 16, 4, 3) and other.dtype == np.uint8 and (other == 77).all()
