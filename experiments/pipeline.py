@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import importlib
 import inspect
 import pathlib
@@ -37,6 +38,7 @@ class Settings(NamedTuple):
     seconds: of work that a killed run may lose.
     progress: object with `stage(title, done, total)`, `step(t, steps, metrics)`.
     stop: returns True when the run should end at the next step.
+    tensorboard: whether the curves are written for TensorBoard, too.
   """
 
   mode: str = "auto"
@@ -44,6 +46,12 @@ class Settings(NamedTuple):
   seconds: float = 5.0
   progress: Any = None
   stop: Callable[[], bool] = lambda: False
+  tensorboard: bool = False
+
+
+def settings(flags: Any, progress: Any, stop: Callable[[], bool]) -> Settings:
+  """What the flags of a command ask for."""
+  return Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, stop, flags.tensorboard)
 
 
 class Results:
@@ -127,11 +135,16 @@ class Results:
   def _state(self, stage: Stage) -> pathlib.Path:
     return self.workdir / "state" / f"{stage.kind}-{stage.hash}"
 
-  def _log(self, stage: Stage) -> Callable[[int, Mapping[str, float]], None]:
+  def _log(self, stage: Stage) -> log.Log:
     """Appends the curves of the stage to a file of its own; only steps make one."""
     path = self.workdir / "logs" / f"{stage.kind}-{stage.hash}.jsonl"
     path.parent.mkdir(exist_ok=True)
-    return log.json_lines(path)
+    return log.both(log.json_lines(path), self.tensorboard(stage) if self.settings.tensorboard else None)
+
+  def tensorboard(self, stage: Stage) -> log.Log:
+    """Writes curves of the stage to a folder of its own; it is made by the first."""
+    opened = functools.cache(lambda: log.tensorboard(self.workdir / "tensorboard" / f"{stage.kind}-{stage.hash}"))
+    return lambda step, metrics: opened()(step, metrics)
 
   def fit(self, stage: Stage, procedure: Procedure, problem: Any) -> Any:
     """Runs a procedure, going on from where an earlier run of the same stage was ended."""

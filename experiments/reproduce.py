@@ -20,7 +20,7 @@ from experiments import command
 from ue_jax.core.errors import Invalid, require
 
 SIZES = ("tiny", "small", "full")
-PASSED = re.compile(r"--?(config\..+|mode|steps_per_call|save_seconds)=")
+PASSED = re.compile(r"--?((config\..+|mode|steps_per_call|save_seconds)=|(no)?tensorboard\b)")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -8,12 +8,14 @@
   --mode MODE                how a step is spread over devices: auto, one, jit, pmap, shard_map
   --steps_per_call N         steps inside one compiled call; 0 chooses
   --save_seconds S           how much work a killed run may lose (5)
+  --tensorboard              write the curves for TensorBoard, too; needs the package tensorboardX
 
 Killed, stopped or failed: the same command goes on from where it was. The workdir then holds
   summary.html               the page: pictures, tables, curves, config, versions
   result.json scores.jsonl   the figures, with config, versions, commit, seeds, time and hardware
   config.json env.json       what was run, and on what
   logs/                      the curves of every stage, while it runs
+  tensorboard/               the same for TensorBoard, a folder a stage; with --tensorboard
   artefacts/                 what every stage made; delete a folder to have it made again
   protected/                 with data.folder: the protected pictures at full resolution
 """
@@ -46,9 +48,8 @@ def run(options: command.Options, asked: command.Signals) -> Any:
   start = time.monotonic()
   todo = plan.plan(options.config, folder.source)
   pipeline.early(todo)
-  flags = options.flags
   with command.progress() as progress, compiled.once(options.workdir / "compiled"):
-    settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
+    settings = pipeline.settings(options.flags, progress, asked)
     results = pipeline.Results(todo, options.workdir, settings)
     try:
       results.all()

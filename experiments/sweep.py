@@ -22,7 +22,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments import command
@@ -190,8 +190,18 @@ def _make(sweep, stages, names, results, mode) -> None:
     raise pipeline.Interrupted(stopped.step) from None
   each = (time.monotonic() - start) / len(stages)
   for stage, noun, mine in zip(stages, nouns, results):
+    if settings.tensorboard:
+      _draw(mine.tensorboard(stage), getattr(noun, "history", {}))
     mine.keep(stage, noun, each)
   shutil.rmtree(state, ignore_errors=True)
+
+
+def _draw(write: Callable[[int, Mapping[str, float]], None], history: Mapping[str, Any]) -> None:
+  """Writes the curves that a Subject kept, at every 25th step and the last, as a run does while it trains."""
+  steps = [int(t) for t in history.get("step", ())]
+  for i, t in enumerate(steps):
+    if t % 25 == 0 or t == steps[-1]:
+      write(t, {name: float(curve[i]) for name, curve in history.items() if name != "step"})
 
 
 def _state(stages, mode, workdir) -> pathlib.Path:
@@ -211,7 +221,7 @@ def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]
   rows, start, flags = [], time.monotonic(), options.flags
   parts = groups(fields(options.config))
   with command.progress() as progress, compiled.once(options.workdir / "compiled"):
-    settings = pipeline.Settings(flags.mode, flags.steps_per_call, flags.save_seconds, progress, asked)
+    settings = pipeline.settings(flags, progress, asked)
     todo = [[plan.plan(change(options.config, point), folder.source) for point in points] for points in parts]
     for one in itertools.chain.from_iterable(todo):
       pipeline.early(one)

@@ -1,11 +1,14 @@
 """Whole experiments in one process: what the reader gets is what was measured."""
 
 import json
+import pathlib
+import sys
+import types
 
 import numpy as np
 import pytest
 
-from experiments import run
+from experiments import command, run, sweep
 from ue_jax.report import results
 
 CONFIG = """
@@ -113,3 +116,58 @@ def test_pictures_of_another_size_are_compared_with_clean_ones_of_that_size(craf
   figures = craft("--config.surrogate.model.name=models.cnn", '--config.surrogate.model.widths=(4,)',
                   '--config.surrogate.model.head=mean', "--config.protect.size=16", "--config.protect.mode=img").figures
   assert 0 < figures["unlearnable_clusters/levels"] <= 51
+
+
+@pytest.fixture
+def board(monkeypatch):
+  """Stands in for the package: folder -> the scalars that were written there."""
+  written = {}
+
+  class SummaryWriter:
+    def __init__(self, folder):
+      self.scalars = written.setdefault(pathlib.Path(folder), [])
+
+    def add_scalar(self, name, value, step):
+      self.scalars.append((name, value, step))
+
+    def flush(self):
+      pass
+
+  fake = types.ModuleType("tensorboardX")
+  fake.SummaryWriter = SummaryWriter
+  monkeypatch.setitem(sys.modules, "tensorboardX", fake)
+  return written
+
+
+def test_asked_for_the_curves_also_go_to_tensorboard_a_folder_a_stage(board, craft, tmp_path):
+  craft("--tensorboard", "--config.protect.every=10")
+  logs = {p.stem: [json.loads(line) for line in p.read_text().splitlines()] for p in (tmp_path / "out/logs").iterdir()}
+  assert {folder.name for folder in board} == set(logs) and {f.parent for f in board} == {tmp_path / "out/tensorboard"}
+  for folder, scalars in board.items():
+    rows = [(n, x, row["step"]) for row in logs[folder.name] for n, x in row.items() if n not in ("step", "time")]
+    assert scalars == rows
+
+
+def test_not_asked_for_nothing_goes_to_tensorboard(board, craft, tmp_path):
+  craft()
+  assert not board
+
+
+def test_a_sweep_writes_the_curves_of_what_shares_a_program_too(board, tmp_path):
+  text = CONFIG.replace('"protect": {"name": "protect.cuda"},', '"sweep": {"train": {"rate": (0.01, 0.1)}},')
+  (tmp_path / "config.py").write_text(text.replace("(0, 1)", "(0,)"))
+  sweep.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out", "--tensorboard"])
+  assert len(board) == 2 and all(f.parent == tmp_path / "out/tensorboard" for f in board)
+  ends = [{n: x for n, x, step in scalars if step == 20} for scalars in board.values()]
+  assert all(np.isfinite(end["loss"]) for end in ends) and ends[0]["loss"] != ends[1]["loss"]
+
+
+@pytest.mark.parametrize("main", [run.main, sweep.main])
+def test_without_its_package_tensorboard_is_refused_in_one_line_before_any_work(main, monkeypatch, tmp_path, capsys):
+  monkeypatch.setitem(sys.modules, "tensorboardX", None)
+  (tmp_path / "config.py").write_text(CRAFT)
+  argv = [f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out", "--tensorboard"]
+  assert command.guarded(main, argv, "") == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: tensorboard = True") and "pip install tensorboardX" in line
+  assert not (tmp_path / "out").exists()
