@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,30 +13,6 @@ def oracle(table, ids, mask):
   log_p = log_p - np.log(np.exp(log_p).sum(-1, keepdims=True))
   s = [sum(log_p[row[t - 1], row[t]] for t in range(1, len(row)) if m[t]) for row, m in zip(ids, mask)]
   return np.array(s), mask.sum(-1)
-
-
-def test_log_prob_sums_the_targets_of_a_sequence(bigram):
-  batch = requests.rows(bigram.data, "retain", np.arange(3))
-  s, n = requests.log_prob(bigram.subject.params[batch["ids"]], batch)
-  expected = oracle(bigram.subject.params, batch["ids"], batch["mask"])
-  np.testing.assert_allclose(s, expected[0], rtol=1e-5)
-  np.testing.assert_array_equal(n, [1, 2, 2])
-
-
-def test_log_prob_of_a_picture_is_that_of_its_label():
-  logits = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]], jnp.float32))
-  batch = {"image": jnp.zeros((2, 1, 1, 1)), "label": jnp.array([1, 2]), "mask": jnp.array([1.0, 0.0])}
-  s, n = requests.log_prob(logits, batch)
-  np.testing.assert_allclose(s, [np.log(0.2), 0.0], rtol=1e-5)
-  np.testing.assert_array_equal(n, [1, 0])
-
-
-def test_nll_is_a_mean_over_targets_and_not_over_samples(bigram):
-  batch = requests.rows(bigram.data, "retain", np.arange(3))
-  term = requests.nll_term(bigram.subject.params[batch["ids"]], batch, -2.0)
-  s, n = oracle(bigram.subject.params, batch["ids"], batch["mask"])
-  np.testing.assert_allclose(term.total / term.weight, -s.sum() / n.sum(), rtol=1e-5)
-  assert term.scale == -2.0
 
 
 def test_kl_is_zero_to_itself_and_looks_at_the_outputs_before_the_targets(bigram):

@@ -11,15 +11,13 @@ so the number to look at is the held half, against the same attack on a model th
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.audit import scoring, utility
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Scores, Subject
 from ue_jax.core.procedure import Procedure, once
-from ue_jax.core.terms import Term
-from ue_jax.train import batches, descend, losses, optim
+from ue_jax.train import batches, descend, likelihood, optim
 
 HALVES = ("relearn", "relearn_held")
 
@@ -63,11 +61,11 @@ def attack(
     data = split(request.data, share, seed, by)
     n = len(data.sets["relearn"])
     at = batches.shuffled(run_seed, n, min(batch_size or n, n), t)
-    return _inputs(data, data.sets["relearn"][at], label)
+    return likelihood.batch_of(data, data.sets["relearn"][at], label)
 
   def objective(params, state, frozen, batch, key):
     del key
-    return {"nll": _nll(frozen["apply"], params, state, batch)}, state
+    return {"nll": likelihood.nll_term(likelihood.logits(frozen["apply"], params, state, batch), batch)}, state
 
   def finish(params, state, request):
     return Subject(request.subject.model, params, state)
@@ -119,20 +117,3 @@ def split(data: Data, share: float = 0.5, seed: int = 0, by: str = "") -> Data:
   chosen = np.random.default_rng(seed).permutation(groups)[:count]
   shown = np.isin(data.arrays[by][rows], chosen)
   return Data(data.arrays, {**data.sets, "relearn": rows[shown], "relearn_held": rows[~shown]}, data.info)
-
-
-def _inputs(data: Data, rows: np.ndarray, label: str) -> dict[str, np.ndarray]:
-  arrays = data.arrays
-  if scoring.is_tokens(data):
-    return {"ids": arrays["ids"][rows], "mask": arrays["mask"][rows].astype(np.float32)}
-  labels = arrays[label][rows].astype(np.int32)
-  return {"image": arrays["image"][rows], "label": labels, "mask": np.ones(len(rows), np.float32)}
-
-
-def _nll(apply, params, state, batch) -> Term:
-  logits = apply(params, batch["ids"] if "ids" in batch else batch["image"], state=state).logits
-  if "ids" in batch:
-    nll = -losses.token_log_probs(logits, batch["ids"])
-  else:
-    nll = losses.cross_entropy(logits, batch["label"])
-  return Term(jnp.sum(nll * batch["mask"]), jnp.sum(batch["mask"]), 1.0)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import requests
-from ue_jax.train import descend, optim
+from ue_jax.train import descend, likelihood, optim
 
 
 def method(
@@ -56,8 +56,8 @@ def method(
 
   def objective(params, state, frozen, batch, key):
     del key
-    now = requests.logits(frozen["apply"], params, state, batch["forget"])
-    terms = {"forget": requests.nll_term(now, batch["forget"], -gamma)}
+    now = likelihood.logits(frozen["apply"], params, state, batch["forget"])
+    terms = {"forget": likelihood.nll_term(now, batch["forget"], -gamma)}
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
 
   tx = optim.make(optimizer, rate, steps)

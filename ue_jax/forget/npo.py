@@ -21,7 +21,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term, mean_term
 from ue_jax.forget import requests
-from ue_jax.train import descend, optim
+from ue_jax.train import descend, likelihood, optim
 
 
 def method(
@@ -67,7 +67,7 @@ def method(
   def objective(params, state, frozen, batch, key):
     del key
     forget = batch["forget"]
-    s, n = requests.log_prob(requests.logits(frozen["apply"], params, state, forget), forget)
+    s, n = likelihood.log_prob(likelihood.logits(frozen["apply"], params, state, forget), forget)
     terms = {"forget": loss(s, frozen["before"][forget["row"]], n, beta, gamma)}
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
 

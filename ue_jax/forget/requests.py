@@ -1,10 +1,7 @@
-"""What the methods of this room share: batches of a request, likelihoods, the retain term, the way in and out.
+"""What the methods of this room share: batches of a request, the retain term, the way in and out.
 
-Everything works for token sequences and for pictures with labels; which of the two it is follows from
-the arrays that the data has (`ids` or `image`), so it is known before anything is compiled. A picture
-counts as a sequence with one target, its label.
-
-Unlearning runs the model as in evaluation (`train=False`): no dropout, batch statistics stay as they are.
+Everything works for token sequences and for pictures with labels, on the likelihoods of `train.likelihood`: the model
+runs as in evaluation, without dropout, and batch statistics stay as they are.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.terms import Term
 from ue_jax.train import batches, losses
+from ue_jax.train.likelihood import batch_of, log_prob, logits, nll_term
 
 RETAIN = ("nll", "kl", "none")
 
@@ -66,14 +64,7 @@ def rows(data: Data, name: str, at: np.ndarray, label: str = "label") -> dict[st
   inside the set, by which values stored per sample of the set are found again.
   """
   at = np.asarray(at)
-  chosen = np.asarray(data.sets[name])[at]
-  arrays = data.arrays
-  if "ids" in arrays:
-    batch = {"ids": arrays["ids"][chosen], "mask": arrays["mask"][chosen].astype(np.float32)}
-  else:
-    ones = np.ones(len(at), np.float32)
-    batch = {"image": arrays["image"][chosen], "label": arrays[label][chosen].astype(np.int32), "mask": ones}
-  return batch | {"row": at.astype(np.int32)}
+  return batch_of(data, np.asarray(data.sets[name])[at], label) | {"row": at.astype(np.int32)}
 
 
 def batch(sizes: Mapping[str, int], label: str = "label", names: Sequence[str] = ("retain",)):
@@ -84,6 +75,7 @@ def batch(sizes: Mapping[str, int], label: str = "label", names: Sequence[str] =
   """
 
   def draw(seed: int, problem: Request, t: int) -> dict[str, dict[str, np.ndarray]]:
+    """name of a set -> its batch of step `t`."""
     out = {}
     problem = keep(problem, names) if "retain" in sizes else problem
     for order, (name, size) in enumerate(sizes.items()):
@@ -115,29 +107,6 @@ def frozen(request: Request, **more: Any) -> dict[str, Any]:
 def finish(params: Any, state: Any, problem: Request) -> Subject:
   """The subject with new parameters."""
   return Subject(problem.subject.model, params, state)
-
-
-def logits(apply, params: Any, state: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
-  """The logits `[b, t, vocabulary]` or `[b, classes]` of a batch."""
-  return apply(params, batch["ids"] if "ids" in batch else batch["image"], state=state).logits
-
-
-def log_prob(logits: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-  """s and n: the log-probability of each sample's targets, SUMMED over targets, and how many there are.
-
-  Both float32 `[b]`; (0, 0) for padding.
-  """
-  mask = batch["mask"]
-  if "ids" in batch:
-    token = losses.token_log_probs(logits, batch["ids"])
-    return jnp.sum(token * mask, axis=-1), jnp.sum(mask, axis=-1)
-  return -losses.cross_entropy(logits, batch["label"]) * mask, mask
-
-
-def nll_term(logits: jax.Array, batch: Mapping[str, jax.Array], scale: jax.Array | float = 1.0) -> Term:
-  """- sum s / sum n: the mean over TARGETS, not over samples. A negative `scale` ascends."""
-  s, n = log_prob(logits, batch)
-  return Term(-jnp.sum(s), jnp.sum(n), scale)
 
 
 def kl_term(
