@@ -63,12 +63,3 @@ def test_tensorboard_writes_events_or_says_what_to_install(tmp_path, monkeypatch
   monkeypatch.setitem(sys.modules, "tensorboardX", None)
   with pytest.raises(Invalid, match="pip install tensorboardX"):
     log.tensorboard(tmp_path)
-
-
-def test_the_environment_is_plain_json_with_versions_and_devices():
-  env = json.loads(json.dumps(log.environment()))
-  assert env["versions"]["jax"] and len(env["devices"]) >= 4 and env["backend"] == "cpu"
-
-
-def test_outside_git_there_is_no_commit(tmp_path):
-  assert log.commit(tmp_path) == ""

@@ -1,20 +1,14 @@
-"""Curves as JSON lines, TensorBoard if it is installed, and what a run ran on."""
+"""Curves as JSON lines, and for TensorBoard if it is installed; `both` writes to several at once."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from ue_jax.core.errors import Invalid
 
@@ -34,6 +28,7 @@ def json_lines(path: str | os.PathLike) -> Log:
   last = _last_step(path)
 
   def log(step, metrics):
+    """Appends one line, after removing those it replaces."""
     nonlocal last
     if last is not None and step <= last:
       _truncate(path, step)
@@ -72,6 +67,7 @@ def tensorboard(directory: str | os.PathLike) -> Log:
   writer = SummaryWriter(str(directory))
 
   def log(step, metrics):
+    """Writes each metric as a scalar of its name."""
     for name, value in metrics.items():
       writer.add_scalar(name, value, int(step))
     writer.flush()
@@ -83,45 +79,12 @@ def both(*logs: Log | None) -> Log:
   """A log that passes everything to several; None is left out."""
 
   def log(step, metrics):
+    """Calls them in turn."""
     for one in logs:
       if one is not None:
         one(step, metrics)
 
   return log
-
-
-def environment() -> dict[str, Any]:
-  """What a result depends on beside the config, as plain JSON values: versions, devices, flags, commit."""
-  names = ("ue_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-  devices = jax.devices()
-  return {
-    "python": sys.version.split()[0],
-    "platform": platform.platform(),
-    "cores": os.cpu_count(),
-    "versions": {name: _version(name) for name in names},
-    "backend": jax.default_backend(),
-    "devices": [str(d.device_kind) for d in devices],
-    "flags": {name: os.environ[name] for name in ("XLA_FLAGS", "JAX_PLATFORMS") if name in os.environ},
-    "promotion": str(jax.config.jax_numpy_dtype_promotion),
-    "commit": commit(),
-  }
-
-
-def commit(directory: str | os.PathLike = ".") -> str:
-  """The git commit of `directory`, with `+` if files differ from it; empty outside git."""
-  run = lambda *args: subprocess.run(["git", "-C", str(directory), *args], capture_output=True, text=True, timeout=10)
-  try:
-    head, changed = run("rev-parse", "HEAD"), run("status", "--porcelain", "--untracked-files=no")
-  except (OSError, subprocess.TimeoutExpired):
-    return ""
-  return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else ""
-
-
-def _version(name: str) -> str:
-  try:
-    return metadata.version(name)
-  except metadata.PackageNotFoundError:
-    return ""
 
 
 def _number(x: Any) -> float | None:

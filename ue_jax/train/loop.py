@@ -64,7 +64,8 @@ def fit(
     steps_per_call: steps scanned in one compiled call; 0 chooses 1 for convolutions on CPU, else up to 25.
     keeper: a `checkpoint.Keeper`; if it holds a checkpoint, the run goes on from there.
     save_every: steps between two saves (each at the next end of a chunk); 0 saves only when interrupted.
-    log: called with (step, metrics of that step and what was probed) at the end of every chunk.
+    log: called with (step, metrics of that step and what was probed) at the end of every chunk; `train.log` makes such
+      functions (JSON lines, TensorBoard).
     progress: called with (step, total, metrics) at the end of every chunk.
     stop: polled between calls; when it returns True, state and curves are saved and `Interrupted` is raised.
 
