@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -64,10 +65,16 @@ def _epoch(seed: int, name: str, n: int, epoch: int) -> np.ndarray:
 
 
 def walk(seed: int, name: str, n: int, size: int, t: int) -> np.ndarray:
-  """Batch t of `size` numbers from 0..n-1, int32: epoch after epoch, each in its own order.
+  """Batch t of `size` numbers from 0..n-1, int32 `[size]`: epoch after epoch, each in its own order."""
+  return cut(lambda epoch: _epoch(seed, name, n, epoch), n, size, t)
 
-  A batch that meets the end of an epoch goes on into the next, so all batches are full.
+
+def cut(order: Callable[[int], np.ndarray], n: int, size: int, t: int) -> np.ndarray:
+  """Batch t `[size]` of epochs laid end to end; `order(epoch)` gives the `n` numbers of an epoch.
+
+  A batch that meets the end of an epoch goes on into the next, so all batches are full; `size` may exceed `n`.
   """
-  at = np.arange(t * size, (t + 1) * size)
-  epochs = at // n
-  return np.concatenate([_epoch(seed, name, n, int(e))[at[epochs == e] % n] for e in np.unique(epochs)])
+  first, last = t * size, (t + 1) * size
+  epochs = range(first // n, (last - 1) // n + 1)
+  laid = np.concatenate([order(epoch) for epoch in epochs])
+  return laid[first - epochs[0] * n : last - epochs[0] * n]

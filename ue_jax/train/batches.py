@@ -10,6 +10,7 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Request
+from ue_jax.data import stream
 
 
 @functools.lru_cache(maxsize=8)
@@ -22,15 +23,11 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
 
 
 def shuffled(seed: int, n: int, size: int, t: int) -> np.ndarray:
-  """Positions of batch `t`, int32 `[size]`, each in 0..n-1.
+  """Positions of batch `t`, int32 `[size]`, each in 0..n-1: the epochs' permutations laid end to end (`stream.cut`).
 
-  The epochs' permutations are laid end to end and cut into batches of `size`: all batches are full, and the last of
-  an epoch goes on into the next. `size` may exceed `n`.
+  All batches are full; `size` may exceed `n`.
   """
-  first, last = t * size, (t + 1) * size
-  epochs = range(first // n, (last - 1) // n + 1)
-  order = np.concatenate([permutation(seed, epoch, n) for epoch in epochs])
-  return order[first - epochs[0] * n : last - epochs[0] * n]
+  return stream.cut(lambda epoch: permutation(seed, epoch, n), n, size, t)
 
 
 def epochs(data_set: str, size: int, keys: Sequence[str]) -> Callable[[int, Any, int], dict]:
@@ -45,6 +42,7 @@ def epochs(data_set: str, size: int, keys: Sequence[str]) -> Callable[[int, Any,
   require(not isinstance(size, (int, float)) or size >= 1, "train.batch_size", size, "give a whole number >= 1")
 
   def batch(seed, problem, t):
+    """The rows of step `t`."""
     data = data_of(problem)
     rows = rows_of(data, data_set)
     rows = rows[shuffled(seed, len(rows), size, t)]
@@ -60,6 +58,7 @@ def several(**parts: Callable[[int, Any, int], dict]) -> Callable[[int, Any, int
   """`several(forget=epochs(...), retain=epochs(...))`: a batch function of nested batches, each with its own order."""
 
   def batch(seed, problem, t):
+    """The batches of all parts for step `t`."""
     return {name: part(seed + 7919 * i, problem, t) for i, (name, part) in enumerate(parts.items())}
 
   return batch
