@@ -38,7 +38,7 @@ class Parsed(html.parser.HTMLParser):
 def sample():
   svg = figures.curves({EVIL: [0.1, 0.2], "b": [1.0, 2.0]})
   return [
-    page.highlights([(0.951, EVIL), ((0.5, 0.1), "b")]), page.heading(EVIL, EVIL), page.text(EVIL + "\n\n`code`"),
+    page.heading(EVIL, EVIL), page.text(EVIL + "\n\n`code`"),
     page.table([EVIL], [[EVIL]], EVIL, EVIL), page.scores({EVIL: Score(0.5, 3, "near", 0.5)}),
     page.figures(page.figure(svg, EVIL), page.figure(figures.curves({"a": [1.0, 2.0]}, form="png"), "png", alt=EVIL)),
     page.pairs({"protect": {"name": EVIL, "empty": {}}, "seeds": (0, 1)}, title=EVIL),

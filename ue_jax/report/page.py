@@ -72,13 +72,6 @@ def figure(data: bytes | str, caption: str = "", alt: str = "") -> Section:
   return Section(f"<figure>{_picture(data, alt)}{below}</figure>")
 
 
-def highlights(items: Sequence[tuple[Any, str]]) -> Section:
-  """The few numbers that say it all, large: pairs (value, what it is)."""
-  shown = [(html.escape(tables.cell(value, "±")), html.escape(name)) for value, name in items]
-  cards = "".join(f"<div><dd>{value}</dd><dt>{name}</dt></div>" for value, name in shown)
-  return Section(f'<dl class="cards">{cards}</dl>')
-
-
 def pairs(values: Mapping[str, Any], title: str = "", open: bool = False) -> Section:
   """Names and values (a config, versions), nested mappings flattened with dots, folded away under `title`."""
   lines = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in _flat(values))

@@ -27,12 +27,8 @@ p { max-width: 44rem; margin: 0.6rem 0; }
 .lead { margin-top: 0; }
 .note, figcaption { font-size: 0.86rem; }
 code { font: 0.88em var(--mono); background: var(--tint); border-radius: 4px; padding: 0.1em 0.35em; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 0.9rem; margin: 1.6rem 0; }
-.cards div, figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
-.cards div { display: flex; flex-direction: column; padding: 1rem 1.1rem 0.9rem; }
-.cards dd { margin: 0; font-size: 1.7rem; line-height: 1.25; font-weight: 600; letter-spacing: -0.02em; }
-.cards dt { color: var(--soft); font-size: 0.84rem; line-height: 1.4; margin-top: 0.2rem; }
-.cards dd, table { font-variant-numeric: tabular-nums; }
+figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
+table { font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; margin: 1.2rem 0 0.4rem; }
 table { border-collapse: collapse; font-size: 0.92rem; min-width: min(100%, 24rem); }
 caption { text-align: left; color: var(--soft); font-size: 0.86rem; padding: 0 0 0.5rem; }
@@ -62,5 +58,5 @@ summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; b
   th, td { padding-right: 1rem; }
   .pairs div { grid-template-columns: 1fr; padding: 0.4rem 0; }
 }
-@media print { body { background: #fff; } figure, .cards div { break-inside: avoid; } }
+@media print { body { background: #fff; } figure { break-inside: avoid; } }
 """

@@ -50,9 +50,3 @@ def kl(p_logits: jax.Array, q_logits: jax.Array) -> jax.Array:
   """KL(p || q) in nats of the two softmax distributions over the last axis, float32 `[...]`, >= 0."""
   log_p, log_q = _log_softmax(p_logits), _log_softmax(q_logits)
   return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
-
-
-def entropy(logits: jax.Array) -> jax.Array:
-  """The entropy of the softmax distribution in nats, float32 `[...]`, in [0, log(classes)]."""
-  log_p = _log_softmax(logits)
-  return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
