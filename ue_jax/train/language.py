@@ -91,6 +91,7 @@ def objective(model: Model, sets: Sequence[str] = ("train",), scales: Sequence[A
   scales = scales or (1.0,) * len(sets)
 
   def terms(params, state, frozen, batch, key):
+    """One Term a set, and the model state after all of them."""
     del frozen
     found = {}
     for i, (name, scale) in enumerate(zip(sets, scales)):

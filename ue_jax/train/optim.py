@@ -95,6 +95,7 @@ def unit(
   span = max(steps - warmup, 1)
 
   def at(count):
+    """The share of the top rate after `count` steps, float32 in [0, 1]."""
     count = jnp.asarray(count).astype(jnp.float32)
     way = jnp.clip((count - warmup) / span, 0.0, 1.0)
     if schedule == "cosine":

@@ -97,6 +97,7 @@ def objective(model: Model, label: str = "label", augment: Augment | None = None
   """The mean cross entropy as an Objective, after the augmentation; the model runs in training mode."""
 
   def terms(params, state, frozen, batch, key):
+    """The Term `cross_entropy`, and the new model state."""
     del frozen
     image_key, model_key = jax.random.split(key)
     images, targets = pictures.to_float(batch["image"]), batch[label]
