@@ -10,7 +10,8 @@ from typing import Any
 from ue_jax.core.build import find
 from ue_jax.core.errors import require
 
-GIVEN = ("model", "train", "surrogate", "label", "classes", "vocabulary")  # arguments that the pipeline can supply
+# arguments that the pipeline can supply
+GIVEN = ("model", "train", "surrogate", "label", "classes", "vocabulary", "clean", "protected")
 NAMES = {"pretrained": "model", "score": "cluster"}  # stage kinds which are not factories -> the factory they lean on
 
 
@@ -50,6 +51,22 @@ def whole(config: Mapping[str, Any], field: str, default: int) -> tuple[int, ...
   good = len(found) > 0 and all(isinstance(s, int) and s >= 0 for s in found)
   require(good, f"config.{field}", found, "give whole numbers, as (0, 1, 2)")
   return found
+
+
+def shares(config: Mapping[str, Any]) -> tuple[float, ...]:
+  """The ratios of `mix` that leave some rows clean; none without `mix`.
+
+  Raises:
+    Invalid: if it is no dict, or a ratio is not above 0 and up to 1.
+  """
+  mix = config.get("mix", {"ratio": 1.0})
+  require(isinstance(mix, Mapping), "config.mix", mix, "give dict(ratio=(0.2, 0.5)): shares that are protected")
+  found = mix.get("ratio", "(missing)")
+  ratios = tuple(found) if isinstance(found, (tuple, list)) else (found,)
+  number = lambda r: isinstance(r, (int, float)) and not isinstance(r, bool)
+  good = len(ratios) > 0 and all(number(r) and 0 < r <= 1 for r in ratios)
+  require(good, "config.mix.ratio", found, "give shares that are protected, above 0 and up to 1, as (0.2, 0.5)")
+  return tuple(r for r in ratios if r < 1)
 
 
 def place(config: Mapping[str, Any], stage: Mapping[str, Any], name: str = "config") -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import importlib
+import importlib.util
 import os
 import pathlib
 import re
@@ -96,20 +96,12 @@ def read(
     raise Invalid("config", Text(file), f"repair the file: {type(error).__name__}: {error}") from None
   require(len(rest) == 1, "argument", " ".join(rest[1:]), "write it as --config.FIELD=VALUE")
   require(values.mode in MODES, "mode", values.mode, f"choose one of {', '.join(MODES)}")
-  there = not values.tensorboard or _can_import("tensorboardX")
+  there = not values.tensorboard or importlib.util.find_spec("tensorboardX") is not None
   require(there, "tensorboard", True, "it needs a package that is not installed: pip install tensorboardX")
   stem, _, size = file.partition(":")
   name = "-".join([pathlib.Path(stem).stem, *([size] if size else [])])
   workdir = pathlib.Path(values.workdir or f"runs/{name}").absolute()
   return Options(config, file, workdir, values, tuple(argv[1:]), module)
-
-
-def _can_import(name: str) -> bool:
-  try:
-    importlib.import_module(name)
-  except ImportError:
-    return False
-  return True
 
 
 def _file(argv: Sequence[str]) -> str:

@@ -255,7 +255,20 @@ def _score_clustering(results: Results, stage: Stage, needs: Mapping[str, Any]) 
   return out
 
 
-MAKERS = {"data": _data, "pretrained": _load_pretrained, "score": _score_clustering}  # all others are `_arrow`
+def _mix(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
+  """Clean and protected pictures together; or, for comparison, the clean ones of the mixture alone."""
+  clean, protected = needs["clean"], needs["protected"]
+  both_kinds(stage, clean)
+  sizes = tuple("x".join(map(str, data.arrays["image"].shape[1:])) for data in (clean, protected))
+  require(sizes[0] == sizes[1], "mix", sizes, "let the protection keep the size of the pictures")
+  mixed = make("mix", {"seed": stage.seed, **stage.config}, clean=clean, protected=protected)
+  if stage.parts.get("alone"):
+    within = argument("mix", stage.config, "within")
+    mixed = protected._replace(sets={**protected.sets, within: mixed.sets[f"{within}_clean"]})
+  return check_data(mixed, "mix")
+
+
+MAKERS = {"data": _data, "pretrained": _load_pretrained, "mix": _mix, "score": _score_clustering}  # others: `_arrow`
 
 
 def _sizes(config: Mapping[str, Any], data: Data | Request, label: str) -> dict[str, int]:
@@ -285,7 +298,7 @@ def early(plan: Plan) -> None:
   for stage in plan.stages.values():
     if _pretrained(stage):
       weights(stage)
-    elif stage.kind not in ("data", "score"):
+    elif stage.kind not in ("data", "mix", "score"):
       at_hand = {"model": nothing, "surrogate": Subject(nothing, {})}
       if "train" in stage.parts:
         at_hand["train"] = make("train", stage.parts["train"], model=nothing)
@@ -294,8 +307,10 @@ def early(plan: Plan) -> None:
 
 
 def enough(results: Results) -> None:
-  """Raises Invalid if there are fewer pictures than clusters: once there is data, before a surrogate is trained."""
+  """Raises Invalid if pictures are too few to cluster or mix: once there is data, before a surrogate is trained."""
   for stage in results.plan.stages.values():
+    if stage.kind == "mix":
+      both_kinds(stage, results(stage.needs["clean"]))
     if stage.kind != "protect" or results.path(stage.hash).exists():
       continue
     k, kind = argument("protect", stage.config, "k"), argument("protect", stage.config, "kind")
@@ -304,6 +319,14 @@ def enough(results: Results) -> None:
       where = results.plan.stages[stage.needs["data"]].config.get("path", "train")
       require(n >= 2, "data", where, f"give at least 2 pictures that can be read, it has {n}: clusters need them")
       require(k <= n, "protect.k", k, f"use 2 to {n}, the number of pictures")
+
+
+def both_kinds(stage: Stage, clean: Data) -> None:
+  """Raises Invalid unless a mixture has at least one clean and one protected row."""
+  within, ratio = argument("mix", stage.config, "within"), stage.config["ratio"]
+  require(within in clean.sets, "mix.within", within, f"choose one of {', '.join(sorted(clean.sets))}")
+  n = len(clean.sets[within])
+  require(0 < round(ratio * n) < n, "mix.ratio", ratio, f"of the {n} rows of '{within}' it takes none or all")
 
 
 def weights(stage: Stage) -> None:

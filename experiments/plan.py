@@ -6,6 +6,8 @@ methods share one original model. Config fields read here (absent ones are skipp
   data                          a stage: `dict(name="data.embedded", source="digits")`
   surrogate                     `dict(model=..., train=..., data=...)`, or `dict(name="models.x", path=FILE)`
   protect, controls, defend     a stage, or a dict of named stages
+  mix                           `dict(ratio=(0.2, 0.5))`: rows of the table for people who protect a share of the train
+                                set only, see below
   labellings                    the tasks of the unauthorised trainers: names of label arrays
   model, train                  the network and how it is trained
   reference                     True, or the stage that makes the control (`forget.retrain`)
@@ -14,6 +16,12 @@ methods share one original model. Config fields read here (absent ones are skipp
   measure                       a stage, or a dict of named ones
   seed, seeds                   of what comes before training, and of the trainings
   keys                          seeds of `protect`, each protects once, as a row of its own; absent: `seed`
+
+`mix` adds to every protection `uc` the row `uc 20 %`, trained on the same pictures of which a share `ratio` is
+protected and the rest clean, and for comparison the row `clean 80 %`, trained on those clean ones alone. Defences come
+after it. Which pictures are protected is the same for all protections, and a smaller share is part of a larger one; 1.0
+is the row `uc` itself. Further fields are those of `data.mixture.mix`: `seed` (absent: that of the experiment) and
+`within`.
 """
 
 from __future__ import annotations
@@ -23,12 +31,12 @@ from typing import Any, NamedTuple
 
 import ue_jax
 from experiments import store
-from experiments.check import argument, check, clear, many, near, place, seeds, short, takes, whole
+from experiments.check import argument, check, clear, many, near, place, seeds, shares, short, takes, whole
 from ue_jax.core.errors import Invalid, require
 
 KNOWN = (
-  "title", "seed", "seeds", "keys", "data", "surrogate", "protect", "controls", "defend", "labellings", "model",
-  "train", "reference", "select", "method", "attack", "cluster", "measure", "sweep",
+  "title", "seed", "seeds", "keys", "data", "surrogate", "protect", "controls", "mix", "defend", "labellings",
+  "model", "train", "reference", "select", "method", "attack", "cluster", "measure", "sweep",
 )
 SEEDED = ("train", "select", "method", "attack", "cluster", "measure")  # made once a seed of `seeds`
 
@@ -106,6 +114,7 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
   config = clear(config)
   require("data" in config, "config.data", "(missing)", "say which data, as dict(name='data.embedded')")
   whole(config, "seed", 0)
+  require("mix" not in config or "protect" in config, "config.mix", config.get("mix"), "say what to protect with, too")
   stages: dict[str, Stage] = {}
 
   def add(kind, stage, needs={}, parts={}, seed=0, title=""):
@@ -156,7 +165,7 @@ def _surrogate(config, data, add):
 
 
 def _variants(config, data, add):
-  """Row -> hash of its Data: the controls first, then the method, each after each defence."""
+  """Row -> hash of its Data: the controls first, then the method, with their mixtures, each after each defence."""
   seed, made = config.get("seed", 0), {}
   stages = {**config.get("controls", {}), **many(config, "protect")}
   if "clean" not in stages:
@@ -172,6 +181,7 @@ def _variants(config, data, add):
     for key in keys:
       name = f"{row} key {key}" if len(keys) > 1 else row
       made[name] = add("protect", stage, needs, seed=key, title=name)
+  made = _mixed(config, data, add, made)
   defences = many(config, "defend")
   defended = {} if defences else made
   for row, protected in made.items():
@@ -184,12 +194,28 @@ def _variants(config, data, add):
   return defended
 
 
+def _mixed(config, data, add, made):
+  """The rows, after every protection its mixtures with clean rows, and after `clean` what of it they leave clean."""
+  seed, out = config.get("seed", 0), {}
+  for row, protected in made.items():
+    out[row] = protected
+    for ratio in shares(config) if row == "clean" or row not in config.get("controls", {}) else ():
+      stage = {"name": "data.mixture", **config["mix"], "ratio": ratio}
+      title = f"{row} {100 * (1 - ratio if row == 'clean' else ratio):g} %"
+      parts = {"alone": True} if row == "clean" else {}
+      out[title] = add("mix", stage, {"clean": data, "protected": protected}, parts, seed, title)
+  return out
+
+
 def _protect(config, data, add):
   variants, cells = _variants(config, data, add), []
   if "train" not in config:
     return cells, variants
   measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}
-  labellings = config.get("labellings", ("label",))
+  fixed = config["train"].get("label")
+  labellings = config.get("labellings", (fixed or "label",))
+  fix = f"leave it out: labellings says which are trained, {tuple(labellings)}"
+  require(fixed is None or tuple(labellings) == (fixed,), "config.train.label", fixed, fix)
   for row, protected in variants.items():
     for label in labellings:
       for seed in seeds(config):

@@ -124,7 +124,7 @@ def alike(plans: Sequence[Any]) -> Iterator[tuple[tuple[Any, ...], list[str]]]:
     same = all(s.needs == first.needs and s.config.keys() == first.config.keys() for s in stages)
     names = [name for name in first.config if same and len({str(s.config[name]) for s in stages}) > 1]
     floats = all(isinstance(s.config[name], float) for s in stages for name in names)
-    if names and floats and first.kind not in ("data", "pretrained", "score"):
+    if names and floats and first.kind not in ("data", "pretrained", "mix", "score"):
       yield stages, names
 
 

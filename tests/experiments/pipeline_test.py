@@ -102,6 +102,51 @@ def test_more_clusters_than_pictures_is_said_before_the_surrogate_is_trained(pro
   assert {p.name.partition("-")[0] for p in (tmp_path / "artefacts").iterdir()} == {"data"}
 
 
+MIX = {**TRAIN, "protect": {"name": "protect.cuda"}, "mix": {"ratio": (0.25, 0.5)}}
+
+
+def test_a_mixture_has_its_share_of_protected_pictures_and_the_clean_share_has_the_others_alone(tmp_path):
+  results = made(MIX, tmp_path)
+  data = {row: results(hash) for row, hash in results.plan.variants.items()}
+  pictures = lambda row: data[row].arrays["image"][data[row].sets["train"]]
+  differs = lambda row, other: (pictures(row) != pictures(other)).any(axis=(1, 2, 3))
+  moved = differs("clean", "cuda")
+  assert moved.all()
+  for row, count in (("cuda 25 %", 10), ("cuda 50 %", 20)):
+    assert differs(row, "clean").sum() == count and (differs(row, "clean") ^ differs(row, "cuda")).all()
+  assert not (differs("cuda 25 %", "clean") & ~differs("cuda 50 %", "clean")).any(), "a part of the larger share"
+  for row, mixture in (("clean 75 %", "cuda 25 %"), ("clean 50 %", "cuda 50 %")):
+    kept = data[row].sets["train"]
+    assert kept.tolist() == data["clean"].sets["train"][~differs(mixture, "clean")].tolist()
+    np.testing.assert_array_equal(data[row].arrays["image"], data["clean"].arrays["image"])
+    assert data[row].sets["test"].tolist() == data["clean"].sets["test"].tolist()
+  accuracy = {c.row: results(c.scores["utility"])["train/accuracy"].n for c in results.plan.cells}
+  assert accuracy["clean 75 %"] == 30 and accuracy["cuda 25 %"] == 40
+  other = made({**MIX, "mix": {"ratio": 0.5, "seed": 1}}, tmp_path)
+  again = other(other.plan.variants["cuda 50 %"]).sets["train_protected"]
+  assert set(again.tolist()) != set(data["cuda 50 %"].sets["train_protected"].tolist()), "another seed, other rows"
+
+
+@pytest.mark.parametrize("mix, said", [
+  ({"ratio": 0.001}, "mix.ratio = 0.001: of the 40 rows"), ({"ratio": 0.999}, "mix.ratio = 0.999: of the 40 rows"),
+  ({"ratio": 0.5, "within": "trian"}, "mix.within = 'trian': choose one of"),
+])
+def test_a_mixture_without_both_kinds_is_named_before_anything_is_protected(mix, said, tmp_path):
+  pipeline.early(plan({**MIX, "mix": mix}))
+  with pytest.raises(Invalid, match=said):
+    made({**MIX, "mix": mix}, tmp_path)
+  assert {p.name.partition("-")[0] for p in (tmp_path / "artefacts").iterdir()} == {"data"}
+
+
+def test_pictures_of_two_sizes_are_not_mixed(tmp_path):
+  protect = {**WITH_SURROGATE["protect"], "size": 16, "mode": "img"}
+  model = {"name": "models.cnn", "widths": (4,), "head": "mean"}
+  config = {**WITH_SURROGATE, "protect": protect, "mix": {"ratio": 0.5}}
+  config["surrogate"] = {**config["surrogate"], "model": model}
+  with pytest.raises(Invalid, match="mix = .*8x8x1.*16x16x1"):
+    made(config, tmp_path)
+
+
 def test_a_single_picture_cannot_be_clustered(tmp_path):
   config = {**WITH_SURROGATE, "data": {**TRAIN["data"], "train": 1}}
   with pytest.raises(Invalid, match="data = .*at least 2 pictures"):

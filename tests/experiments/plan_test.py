@@ -57,6 +57,14 @@ def test_a_protect_experiment_trains_every_variant_under_every_labelling_and_see
   assert sum(s.title.startswith("train surrogate") for s in made.stages.values()) == 1
 
 
+def test_a_trainer_is_measured_under_the_labelling_it_was_trained_on():
+  fixed = changed(PROTECT, "train.label", "parity")
+  with pytest.raises(Invalid, match="config.train.label = 'parity'.*labellings"):
+    plan(fixed)
+  del fixed["labellings"]
+  assert {c.group for c in plan(fixed).cells} == {"parity"}
+
+
 def test_a_forget_experiment_attacks_the_method_and_the_reference_but_not_the_original():
   rows = [c.row for c in plan(FORGET).cells]
   assert rows == ["original", "reference", "npo", "reference + relearn", "npo + relearn"]
@@ -120,6 +128,35 @@ def test_a_second_method_shares_the_original_and_the_reference():
 
 def test_changed_files_are_seen():
   assert plan(CLUSTER, lambda stage: "a").clean != plan(CLUSTER, lambda stage: "b").clean
+
+
+def test_mixtures_follow_their_protection_and_clean_is_compared_at_what_they_leave_of_it():
+  made = plan({**PROTECT, "mix": {"ratio": (0.2, 0.5, 1.0)}})
+  assert list(made.variants) == [
+    "clean", "clean 80 %", "clean 50 %", "sample", "unlearnable_clusters", "unlearnable_clusters 20 %",
+    "unlearnable_clusters 50 %",
+  ]
+  plain = plan(PROTECT)
+  assert plain.variants.items() <= made.variants.items(), "the rows without mixtures are the same"
+  stage = made.stages[made.variants["unlearnable_clusters 20 %"]]
+  assert stage.needs == {"clean": made.clean, "protected": plain.variants["unlearnable_clusters"]}
+  assert plan({**PROTECT, "mix": {"ratio": 1.0}}).variants == plain.variants
+  defended = plan({**PROTECT, "mix": {"ratio": 0.2}, "defend": {"name": "protect.jpeg"}})
+  (defence,) = (s for s in defended.stages.values() if s.title == "defend unlearnable_clusters 20 % + jpeg")
+  assert defended.stages[defence.needs["data"]].kind == "mix"
+
+
+@pytest.mark.parametrize("mix, field", [
+  ({"ratio": 0}, "config.mix.ratio"), ({"ratio": (0.5, 1.5)}, "config.mix.ratio"), ({"ratio": ()}, "config.mix.ratio"),
+  ({"ratio": "half"}, "config.mix.ratio"), ({"ratio": True}, "config.mix.ratio"), ({"seed": 1}, "config.mix.ratio"),
+  ({"ratio": 0.5, "ratios": 1}, "config.mix.ratios"), (0.5, "config.mix"),
+])
+def test_mixtures_that_cannot_be_are_named(mix, field):
+  with pytest.raises(Invalid) as error:
+    plan({**PROTECT, "mix": mix})
+  assert error.value.field == field
+  with pytest.raises(Invalid, match="config.mix"):
+    plan({**FORGET, "mix": {"ratio": 0.5}})
 
 
 def test_a_defence_without_a_name_is_none():

@@ -1,5 +1,6 @@
 """Whole experiments in one process: what the reader gets is what was measured."""
 
+import importlib.machinery
 import json
 import pathlib
 import sys
@@ -134,7 +135,7 @@ def board(monkeypatch):
       pass
 
   fake = types.ModuleType("tensorboardX")
-  fake.SummaryWriter = SummaryWriter
+  fake.SummaryWriter, fake.__spec__ = SummaryWriter, importlib.machinery.ModuleSpec("tensorboardX", None)
   monkeypatch.setitem(sys.modules, "tensorboardX", fake)
   return written
 
