@@ -116,3 +116,9 @@ def near(word: str, words: Iterable[str]) -> str:
   """The beginning of an advice: the most similar of the words, if one is."""
   found = difflib.get_close_matches(word, list(words), 1)
   return f"did you mean {found[0]}? " if found else ""
+
+
+def make(kind: str, config: Mapping[str, Any], **more: Any) -> Any:
+  """Calls the factory of a stage with its config as keyword arguments; `check` has looked at their names."""
+  arguments = {**config, **more}
+  return find(kind, arguments.pop("name"))(**arguments)

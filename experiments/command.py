@@ -228,6 +228,7 @@ class Signals:
     return self.caught is not None
 
   def stopped(self) -> Stopped:
+    """The exception that ends the run with the signal's exit code."""
     return Stopped(self.caught)
 
   def _catch(self, number: int, frame: Any) -> None:
@@ -250,10 +251,12 @@ class Lines:
     self.seconds, self.last, self.title = seconds, 0.0, ""
 
   def stage(self, title: str, done: int, total: int) -> None:
+    """Says which stage begins, after `done` of `total`."""
     self.title = f"[{done + 1}/{total}] {title}"
     self._say(self.title)
 
   def step(self, t: int, steps: int, metrics: Any = None) -> None:
+    """Says, every few seconds, that `t` of `steps` are taken."""
     if time.monotonic() - self.last > self.seconds:
       self._say(f"{self.title}: {t}/{steps}")
 
@@ -281,10 +284,12 @@ class Bars:
     self.steps = self.bars.add_task("", total=None, visible=False)
 
   def stage(self, title: str, done: int, total: int) -> None:
+    """Says which stage begins, after `done` of `total`."""
     self.bars.update(self.stages, completed=done, total=total)
     self.bars.reset(self.steps, total=None, description=title, visible=True)
 
   def step(self, t: int, steps: int, metrics: Any = None) -> None:
+    """Moves the lower bar to `t` of `steps`."""
     self.bars.update(self.steps, completed=t, total=steps)
 
   def __enter__(self) -> Bars:

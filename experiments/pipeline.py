@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import functools
 import importlib
-import inspect
 import pathlib
 import shutil
 import time
@@ -15,10 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import store
-from experiments.check import argument, takes
+from experiments import early, store
+from experiments.check import argument, make, takes
 from experiments.plan import Plan, Stage
-from ue_jax.core.build import find
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data, Request, Score, Scores, Subject, check_data
 from ue_jax.core.procedure import Procedure
@@ -61,7 +59,7 @@ class Results:
     self.plan, self.workdir, self.settings = plan, workdir, settings
     self._kept: collections.OrderedDict[str, Any] = collections.OrderedDict()
     self._models: dict[str, Model] = {}
-    self._last: dict[str, Any] = {}  # last states of what is not stored yet
+    self._last: dict[str, Any] = {}  # last states of what was protected just now, if they are needed again
 
   def path(self, hash: str) -> pathlib.Path:
     """The folder of the artefact."""
@@ -94,7 +92,7 @@ class Results:
           self.settings.progress.stage(stage.title, i, len(stages))
         self(stage.hash)
       if stage.hash == self.plan.clean:
-        enough(self)
+        early.pictures(self)
 
   def model(self, stage: Stage) -> Model:
     """The network of a stage that makes a Subject."""
@@ -121,15 +119,16 @@ class Results:
   def keep(self, stage: Stage, noun: Any, seconds: float) -> None:
     """Stores what a stage made."""
     about = {"kind": stage.kind, "config": stage.config, "seed": stage.seed, "needs": stage.needs, "title": stage.title}
-    last = self._last.pop(stage.hash, None)
+    last = self._last.get(stage.hash)
     store.save(self.path(stage.hash), noun, {**about, "seconds": round(seconds, 3)}, last)
 
   def state(self, stage: Stage) -> tuple[Any, Data]:
     """The last state of a `protect` stage on a folder, and the Data it was made from."""
-    needs = self.needs(stage)
-    factory, problem = prepare(self, stage, needs)
-    like = factory().init(jax.random.key(stage.seed), problem)
     self(stage.hash)
+    if stage.hash in self._last:
+      return self._last[stage.hash], self(stage.needs["data"])
+    factory, problem = prepare(self, stage, self.needs(stage))  # an earlier run made it: only init knows its shape
+    like = factory().init(jax.random.key(stage.seed), problem)
     return store.load_state(self.path(stage.hash), like), problem
 
   def _state(self, stage: Stage) -> pathlib.Path:
@@ -152,6 +151,7 @@ class Results:
     if stage.kind == "protect" and self.plan.stages[stage.needs["data"]].config["name"] == "data.folder":
 
       def remembering(state, problem):
+        """Finishes, and keeps the last state: pictures of other sizes are painted with it."""
         self._last[stage.hash] = state
         return finish(state, problem)
 
@@ -175,20 +175,16 @@ class Timed:
     self.latest, self.extra = keeper.latest, keeper.extra
 
   def save(self, *checkpoint: Any) -> None:
+    """Writes the checkpoint if it is time to, else remembers it."""
     self.offered = checkpoint
     if time.monotonic() - self.last >= self.seconds:
       self.flush()
 
   def flush(self) -> None:
+    """Writes the checkpoint that was offered last, unless it is written."""
     if self.offered:
       self.keeper.save(*self.offered)
     self.offered, self.last = None, time.monotonic()
-
-
-def make(kind: str, config: Mapping[str, Any], **more: Any) -> Any:
-  """Calls the factory of a stage with its config as keyword arguments; `check.check` has looked at their names."""
-  arguments = {**config, **more}
-  return find(kind, arguments.pop("name"))(**arguments)
 
 
 def _pretrained(stage: Stage) -> bool:
@@ -258,7 +254,7 @@ def _score_clustering(results: Results, stage: Stage, needs: Mapping[str, Any]) 
 def _mix(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
   """Clean and protected pictures together; or, for comparison, the clean ones of the mixture alone."""
   clean, protected = needs["clean"], needs["protected"]
-  both_kinds(stage, clean)
+  early.both_kinds(stage, clean)
   sizes = tuple("x".join(map(str, data.arrays["image"].shape[1:])) for data in (clean, protected))
   require(sizes[0] == sizes[1], "mix", sizes, "let the protection keep the size of the pictures")
   mixed = make("mix", {"seed": stage.seed, **stage.config}, clean=clean, protected=protected)
@@ -284,55 +280,3 @@ def _sizes(config: Mapping[str, Any], data: Data | Request, label: str) -> dict[
     words = info["vocabulary"]
     sizes["vocabulary"] = words if isinstance(words, int) else len(words)
   return sizes
-
-
-def early(plan: Plan) -> None:
-  """Builds every factory, so that a wrong value is named before hours of work.
-
-  Networks and surrogates are not there yet: stand-ins take their places, which no factory looks into.
-
-  Raises:
-    Invalid: naming field, value and fix.
-  """
-  nothing = Model(None, None)
-  for stage in plan.stages.values():
-    if _pretrained(stage):
-      weights(stage)
-    elif stage.kind not in ("data", "mix", "score"):
-      at_hand = {"model": nothing, "surrogate": Subject(nothing, {})}
-      if "train" in stage.parts:
-        at_hand["train"] = make("train", stage.parts["train"], model=nothing)
-      wanted = {name: x for name, x in at_hand.items() if takes(stage.kind, stage.config, name)}
-      make(stage.kind, stage.config, **wanted)
-
-
-def enough(results: Results) -> None:
-  """Raises Invalid if pictures are too few to cluster or mix: once there is data, before a surrogate is trained."""
-  for stage in results.plan.stages.values():
-    if stage.kind == "mix":
-      both_kinds(stage, results(stage.needs["clean"]))
-    if stage.kind != "protect" or results.path(stage.hash).exists():
-      continue
-    k, kind = argument("protect", stage.config, "k"), argument("protect", stage.config, "kind")
-    if k and kind in (None, "cluster"):
-      n = len(results(stage.needs["data"]).sets["train"])
-      where = results.plan.stages[stage.needs["data"]].config.get("path", "train")
-      require(n >= 2, "data", where, f"give at least 2 pictures that can be read, it has {n}: clusters need them")
-      require(k <= n, "protect.k", k, f"use 2 to {n}, the number of pictures")
-
-
-def both_kinds(stage: Stage, clean: Data) -> None:
-  """Raises Invalid unless a mixture has at least one clean and one protected row."""
-  within, ratio = argument("mix", stage.config, "within"), stage.config["ratio"]
-  require(within in clean.sets, "mix.within", within, f"choose one of {', '.join(sorted(clean.sets))}")
-  n = len(clean.sets[within])
-  require(0 < round(ratio * n) < n, "mix.ratio", ratio, f"of the {n} rows of '{within}' it takes none or all")
-
-
-def weights(stage: Stage) -> None:
-  """Raises Invalid unless the file of a pretrained surrogate is there."""
-  name, path = stage.config["name"], stage.config.get("path", "")
-  load = getattr(importlib.import_module(f"ue_jax.{name}"), "load", None)
-  require(callable(load), "surrogate.name", name, "choose a model that can load weights")
-  if path or "path" in inspect.signature(load).parameters:
-    require(pathlib.Path(path).is_file(), "surrogate.path", path, "give the file of its weights")

@@ -118,6 +118,7 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
   stages: dict[str, Stage] = {}
 
   def add(kind, stage, needs={}, parts={}, seed=0, title=""):
+    """Adds a stage, unless there is one like it, and returns its hash."""
     check(kind, stage, place(config, stage) or f"config.{kind}")
     seen = source(stage) if kind in ("data", "pretrained") else ""
     parts = {name: part for name, part in parts.items() if part is not None}

@@ -216,7 +216,7 @@ def _state(stages, mode, workdir) -> pathlib.Path:
 
 def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]]:
   """Every setting, then the table, inside a locked workdir."""
-  from experiments import compiled, folder, pipeline, plan, store, summary, tabulate
+  from experiments import compiled, early, folder, pipeline, plan, store, summary, tabulate
 
   rows, start, flags = [], time.monotonic(), options.flags
   parts = groups(fields(options.config))
@@ -224,7 +224,7 @@ def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]
     settings = pipeline.settings(flags, progress, asked)
     todo = [[plan.plan(change(options.config, point), folder.source) for point in points] for points in parts]
     for one in itertools.chain.from_iterable(todo):
-      pipeline.early(one)
+      early.factories(one)
     for points, plans in zip(parts, map(marked, todo)):
       results = [pipeline.Results(one, options.workdir, settings) for one in plans]
       try:

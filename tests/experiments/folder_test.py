@@ -1,10 +1,13 @@
 """A person's own folder: full size, same names, never overwritten, within the budget on the bytes written."""
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import run
+from ue_jax.protect import noise
 
 CONFIG = """
 import ml_collections
@@ -71,3 +74,21 @@ def test_a_new_picture_in_the_folder_is_seen(pictures):
   Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(pictures / "mine" / "three.png")
   go(pictures)
   assert (pictures / "out" / "protected" / "three.png").exists()
+
+
+def test_what_crafting_ended_with_is_painted_and_begun_anew_only_if_an_earlier_run_made_it(pictures, monkeypatch):
+  begun, protect = [], noise.protect
+
+  @functools.wraps(protect)
+  def counted(**config):
+    procedure = protect(**config)
+    return procedure._replace(init=lambda key, problem: begun.append(1) or procedure.init(key, problem))
+
+  monkeypatch.setattr(noise, "protect", counted)
+  go(pictures)
+  assert len(begun) == 1
+  picture = pictures / "out" / "protected" / "two.png"
+  first = picture.read_bytes()
+  picture.unlink()
+  go(pictures)
+  assert len(begun) == 2 and picture.read_bytes() == first

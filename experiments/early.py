@@ -1,0 +1,70 @@
+"""What would go wrong late is named early: before any work, or as soon as there is data."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pathlib
+from typing import Any
+
+from experiments.check import argument, make, takes
+from experiments.plan import Plan, Stage
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.models.model import Model
+
+
+def factories(plan: Plan) -> None:
+  """Builds every factory, so that a wrong value is named before hours of work.
+
+  Networks and surrogates are not there yet: stand-ins take their places, which no factory looks into.
+
+  Raises:
+    Invalid: naming field, value and fix.
+  """
+  nothing = Model(None, None)
+  for stage in plan.stages.values():
+    if stage.kind == "pretrained":
+      weights(stage)
+    elif stage.kind not in ("data", "mix", "score"):
+      at_hand = {"model": nothing, "surrogate": Subject(nothing, {})}
+      if "train" in stage.parts:
+        at_hand["train"] = make("train", stage.parts["train"], model=nothing)
+      wanted = {name: x for name, x in at_hand.items() if takes(stage.kind, stage.config, name)}
+      make(stage.kind, stage.config, **wanted)
+
+
+def pictures(results: Any) -> None:
+  """Raises Invalid if pictures are too few to cluster or mix: once there is data, before a surrogate is trained.
+
+  Args:
+    results: the `pipeline.Results` of a run.
+  """
+  for stage in results.plan.stages.values():
+    if stage.kind == "mix":
+      both_kinds(stage, results(stage.needs["clean"]))
+    if stage.kind != "protect" or results.path(stage.hash).exists():
+      continue
+    k, kind = argument("protect", stage.config, "k"), argument("protect", stage.config, "kind")
+    if k and kind in (None, "cluster"):
+      n = len(results(stage.needs["data"]).sets["train"])
+      where = results.plan.stages[stage.needs["data"]].config.get("path", "train")
+      require(n >= 2, "data", where, f"give at least 2 pictures that can be read, it has {n}: clusters need them")
+      require(k <= n, "protect.k", k, f"use 2 to {n}, the number of pictures")
+
+
+def both_kinds(stage: Stage, clean: Data) -> None:
+  """Raises Invalid unless a mixture has at least one clean and one protected row."""
+  within, ratio = argument("mix", stage.config, "within"), stage.config["ratio"]
+  require(within in clean.sets, "mix.within", within, f"choose one of {', '.join(sorted(clean.sets))}")
+  n = len(clean.sets[within])
+  require(0 < round(ratio * n) < n, "mix.ratio", ratio, f"of the {n} rows of '{within}' it takes none or all")
+
+
+def weights(stage: Stage) -> None:
+  """Raises Invalid unless the file of a pretrained surrogate is there."""
+  name, path = stage.config["name"], stage.config.get("path", "")
+  load = getattr(importlib.import_module(f"ue_jax.{name}"), "load", None)
+  require(callable(load), "surrogate.name", name, "choose a model that can load weights")
+  if path or "path" in inspect.signature(load).parameters:
+    require(pathlib.Path(path).is_file(), "surrogate.path", path, "give the file of its weights")

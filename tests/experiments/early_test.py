@@ -1,0 +1,88 @@
+"""Wrong values, missing files and too few pictures are named before hours of work."""
+
+import copy
+
+import pytest
+
+from experiments import early, pipeline
+from experiments.plan import plan
+from ue_jax.core.errors import Invalid
+
+TRAIN = {
+  "data": {"name": "data.embedded", "source": "digits", "train": 40, "test": 20},
+  "model": {"name": "models.mlp", "widths": (4,)},
+  "train": {"name": "train.supervised", "steps": 3, "batch_size": 20, "label": "parity"},
+  "measure": {"utility": {"name": "audit.utility"}},
+}
+WITH_SURROGATE = {
+  **TRAIN, "protect": {"name": "protect.unlearnable_clusters", "k": 3, "steps": 1},
+  "surrogate": {"model": TRAIN["model"], "train": TRAIN["train"]},
+}
+FORGET = {
+  "data": {"name": "data.facts"}, "model": {"name": "models.transformer"},
+  "train": {"name": "train.language"}, "reference": True, "method": {"name": "forget.npo"},
+}
+MIX = {**TRAIN, "protect": {"name": "protect.cuda"}, "mix": {"ratio": (0.25, 0.5)}}
+
+
+def made(config, workdir):
+  results = pipeline.Results(plan(config), workdir)
+  results.all()
+  return results
+
+
+def test_wrong_values_are_named_before_anything_is_made(tmp_path):
+  config = {**TRAIN, "protect": {"name": "protect.noise", "eps": 2.0}}
+  with pytest.raises(Invalid, match="protect.eps"):
+    early.factories(plan(config))
+
+
+@pytest.mark.parametrize("config, stage, field, value", [
+  (WITH_SURROGATE, "protect", "eps", 1.5), (WITH_SURROGATE, "train", "rate", -1.0),
+  (WITH_SURROGATE, "train", "schedule", "cosin"), (WITH_SURROGATE, "train", "steps", 10.5),
+  (WITH_SURROGATE, "surrogate.train", "rate", -1.0), (FORGET, "train", "batch_size", 0),
+  (FORGET, "method", "beta", -1.0),
+])
+def test_values_of_what_needs_a_network_or_a_surrogate_are_named_before_anything_is_made(config, stage, field, value):
+  config = copy.deepcopy(config)
+  at = config["surrogate"]["train"] if stage == "surrogate.train" else config[stage]
+  early.factories(plan(config))
+  at[field] = value
+  with pytest.raises(Invalid, match=f"{stage.rpartition('.')[2]}.{field} = {value!r}"):
+    early.factories(plan(config))
+
+
+@pytest.mark.parametrize("path", ["", "nothing/there.npz"])
+def test_a_pretrained_surrogate_without_its_file_is_named_before_anything_is_made(path):
+  config = {**TRAIN, "protect": WITH_SURROGATE["protect"], "surrogate": {"name": "models.efficientnet", "path": path}}
+  with pytest.raises(Invalid, match="surrogate.path = '" + path):
+    early.factories(plan(config))
+  del config["surrogate"]["path"]
+  with pytest.raises(Invalid, match="surrogate.path"):
+    early.factories(plan(config))
+
+
+@pytest.mark.parametrize("protect", [{"k": 41}, {"name": "protect.noise", "kind": "cluster", "k": 41}])
+def test_more_clusters_than_pictures_is_said_before_the_surrogate_is_trained(protect, tmp_path):
+  config = {**WITH_SURROGATE, "protect": {**WITH_SURROGATE["protect"], **protect}}
+  config["protect"] = {k: v for k, v in config["protect"].items() if "kind" not in protect or k != "steps"}
+  with pytest.raises(Invalid, match="protect.k = 41: use 2 to 40"):
+    made(config, tmp_path)
+  assert {p.name.partition("-")[0] for p in (tmp_path / "artefacts").iterdir()} == {"data"}
+
+
+@pytest.mark.parametrize("mix, said", [
+  ({"ratio": 0.001}, "mix.ratio = 0.001: of the 40 rows"), ({"ratio": 0.999}, "mix.ratio = 0.999: of the 40 rows"),
+  ({"ratio": 0.5, "within": "trian"}, "mix.within = 'trian': choose one of"),
+])
+def test_a_mixture_without_both_kinds_is_named_before_anything_is_protected(mix, said, tmp_path):
+  early.factories(plan({**MIX, "mix": mix}))
+  with pytest.raises(Invalid, match=said):
+    made({**MIX, "mix": mix}, tmp_path)
+  assert {p.name.partition("-")[0] for p in (tmp_path / "artefacts").iterdir()} == {"data"}
+
+
+def test_a_single_picture_cannot_be_clustered(tmp_path):
+  config = {**WITH_SURROGATE, "data": {**TRAIN["data"], "train": 1}}
+  with pytest.raises(Invalid, match="data = .*at least 2 pictures"):
+    made(config, tmp_path)
