@@ -67,3 +67,11 @@ def test_noise_and_seed_change_the_picture_but_the_seed_alone_names_it():
 def test_wrong_arguments_are_refused(arguments):
   with pytest.raises(Invalid):
     synthetic.data(**arguments)
+
+
+def test_contrast_scales_the_distance_of_the_shape_from_its_ground():
+  full, half = (synthetic.data(n=256, test=64, noise=0.0, contrast=c) for c in (1.0, 0.5))
+  ground = full.arrays["image"][:, :1, :1].astype(int)  # corners never hold a part of a shape
+  far = [d.arrays["image"].astype(int) - ground for d in (full, half)]
+  assert np.abs(far[0]).max() > 100
+  np.testing.assert_allclose(far[1], far[0] / 2, atol=1.01)  # rounding to bytes
