@@ -69,3 +69,18 @@ def test_several_gives_nested_batches_with_different_orders():
 def test_what_does_not_exist_is_named_with_what_does(name, keys, words):
   with pytest.raises(Invalid, match=words):
     batches.epochs(name, 2, keys)(0, DATA, 0)
+
+
+def test_trimmed_batches_lose_only_columns_without_a_target():
+  ids, mask = np.arange(1, 61).reshape(6, 10).astype(np.int32), np.zeros((6, 10), np.float32)
+  mask[2, 6] = mask[4, 3] = 1
+  problem = Data({"ids": ids, "mask": mask, "index": np.arange(6, dtype=np.int32)}, {"train": np.arange(6)})
+  whole = batches.epochs("train", 4, ("ids", "mask"))
+  for t in range(4):
+    full, cut = whole(0, problem, t), batches.trimmed(whole)(0, problem, t)
+    assert cut["ids"].shape == cut["mask"].shape == (4, 7)
+    np.testing.assert_array_equal(cut["ids"], full["ids"][:, :7])
+    assert cut["mask"].sum() == full["mask"].sum() and (cut["index"] == full["index"]).all()
+  longer = problem._replace(arrays={**problem.arrays, "mask": np.ones((6, 10), np.float32)})
+  cut = batches.trimmed(whole)
+  assert cut(0, problem, 0)["ids"].shape == (4, 7) and cut(0, longer, 0)["ids"].shape == (4, 10)

@@ -54,6 +54,25 @@ def epochs(data_set: str, size: int, keys: Sequence[str]) -> Callable[[int, Any,
   return batch
 
 
+def trimmed(batch: Callable[[int, Any, int], dict]) -> Callable[[int, Any, int], dict]:
+  """The batch function of token sequences without the columns on the right in which no sequence has a target.
+
+  A causal model never sees them and no loss counts them: the numbers stay, the time of the padding is saved. All
+  batches of a Data have one width, that of its longest sequence.
+  """
+  seen: dict[str, Any] = {}  # the width of the mask looked at last: it is the same one step after step
+
+  def cut(seed, problem, t):
+    """The rows of step `t`, trimmed."""
+    mask = array_of(data_of(problem), "mask")
+    if seen.get("mask") is not mask:
+      seen.update(mask=mask, width=1 + int(np.max(np.flatnonzero(np.any(mask > 0, axis=0)), initial=0)))
+    out = batch(seed, problem, t)
+    return {**out, "ids": out["ids"][:, : seen["width"]], "mask": out["mask"][:, : seen["width"]]}
+
+  return cut
+
+
 def several(**parts: Callable[[int, Any, int], dict]) -> Callable[[int, Any, int], dict]:
   """`several(forget=epochs(...), retain=epochs(...))`: a batch function of nested batches, each with its own order."""
 

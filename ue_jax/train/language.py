@@ -79,9 +79,10 @@ def train(
   def probe(state: Descent, problem):
     return token_scores(model, state.params, state.state, batches.data_of(problem), probe_sets)
 
+  part = lambda name: batches.epochs(name, batch_size, ("ids", "mask"))
   return descend(
     objective(model, train_sets, scales), tx, start=begin, finish=finish,
-    batch=batches.several(**{name: batches.epochs(name, batch_size, ("ids", "mask")) for name in train_sets}),
+    batch=batches.several(**{name: batches.trimmed(part(name)) for name in train_sets}),
     steps=steps, probe=probe if probe_sets else None, every=every, convolutional=model.convolutional,
   )  # fmt: skip
 
