@@ -60,8 +60,19 @@ def test_digits_use_the_whole_range_and_resize_and_repeat_channels():
   assert np.corrcoef(shrunk.ravel(), small.arrays["image"].ravel())[0, 1] > 0.97
 
 
+def test_what_is_to_be_forgotten_is_named_in_the_data():
+  pytest.importorskip("sklearn")
+  shared = embedded.data("digits", train=1000, test=200, forget_share=0.1)
+  assert len(shared.sets["forget"]) == 100 and len(shared.sets["retain"]) == 900
+  digit = embedded.data("digits", train=1000, test=200, forget_classes=(9,))
+  label = digit.arrays["label"]
+  assert set(label[digit.sets["forget"]]) == set(label[digit.sets["forget_test"]]) == {9}
+  assert 9 not in label[digit.sets["retain"]] and 9 not in label[digit.sets["retain_test"]]
+
+
 @pytest.mark.parametrize("field,arguments", [
-  ("data.source", {"source": "mnist"}), ("data.train", {"train": -1}), ("data.train", {"train": 2.5}),
+  ("data.source", {"source": "mnist"}), ("data.forget_share", {"forget_share": 1.5}),
+  ("data.forget_classes", {"forget_classes": (10,)}), ("data.train", {"train": -1}), ("data.train", {"train": 2.5}),
   ("data.train", {"train": 4500, "test": 1000}), ("data.channels", {"channels": 2}), ("data.size", {"size": -3}),
 ])
 def test_wrong_arguments_are_named(field, arguments):

@@ -55,6 +55,25 @@ def test_forget_by_class_takes_all_of_the_class(data):
   assert forget == {row for row in range(48) if row % 3 == 1}
 
 
+def test_forget_by_class_parts_the_test_set_alike(data):
+  sets = check_data(splits.forget_classes(data, [1])).sets
+  assert sets["forget_test"].tolist() == [49, 52, 55, 58]
+  assert sorted([*sets["forget_test"], *sets["retain_test"]]) == data.sets["test"].tolist()
+  bare = splits.forget_classes(Data(data.arrays, {"train": data.sets["train"]}), [1])
+  assert set(bare.sets) == {"train", "forget", "retain"}
+
+
+def test_data_is_asked_to_forget_a_share_or_classes_and_not_both(data):
+  assert splits.forget(data) is data
+  shared = splits.forget(data, share=0.25, seed=1).sets["forget"]
+  assert np.array_equal(shared, splits.forget_share(data, 0.25, seed=1).sets["forget"])
+  assert partition(splits.forget(data, classes=(2,)), data) == {row for row in range(48) if row % 3 == 2}
+  wrong = [("share", {"share": 0.5, "classes": (1,)}), ("share", {"share": 1.0}), ("classes", {"classes": (7,)})]
+  for field, asked in wrong:
+    with pytest.raises(Invalid, match=f"data.forget_{field}"):
+      splits.forget(data, **asked)
+
+
 def test_forget_by_share_takes_the_share_and_depends_on_the_seed(data):
   first, second = (partition(splits.forget_share(data, 0.25, seed=s), data) for s in (0, 1))
   assert len(first) == 12 and first != second

@@ -24,7 +24,9 @@ from ue_jax.audit import scoring
 from ue_jax.core.nouns import Data, Request, Score, Scores
 from ue_jax.core.procedure import Procedure, once
 
-PICTURES = ("train", "forget", "retain", "test", "test_protected", "test_permuted")
+PICTURES = (
+  "train", "forget", "retain", "test", "forget_test", "retain_test", "test_protected", "test_permuted",
+)
 FORGOTTEN = ("forget", "relearn", "holdout")
 
 
@@ -33,7 +35,7 @@ def measure(sets: Sequence[str] = (), label: str = "label", chunk: int = 256) ->
 
   Args:
     sets: which sets; empty: for tokens all of the data but `train` when it is split into forget and
-      retain, for pictures those of `train, forget, retain, test, test_protected, test_permuted` that exist.
+      retain, for pictures those of `PICTURES` that exist.
     label: the labelling, for pictures.
     chunk: samples computed at once.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +17,8 @@ LOOPED = (0, 6, 8, 9)  # drawn with a closed stroke; handwritten fours are mostl
 
 
 def data(
-  source: str = "mnist5k", train: int = 0, test: int = 0, seed: int = 0, size: int = 0, channels: int = 1
+  source: str = "mnist5k", train: int = 0, test: int = 0, seed: int = 0, size: int = 0, channels: int = 1,
+  forget_share: float = 0.0, forget_classes: Sequence[int] = (),
 ) -> Data:
   """Handwritten digits with four labellings of the same pictures.
 
@@ -31,6 +33,8 @@ def data(
     seed: names the split.
     size: side in pixels to resize to (bilinear); 0 keeps the source's.
     channels: 1, or 3 for the grey value repeated.
+    forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole digits. Adds the sets
+      `forget` and `retain`, and for digits `forget_test` and `retain_test`.
   Returns:
     Data with `image` uint8 `[n, size, size, channels]`, the labellings int32 `[n]`, and `index`, the
     row in the source: the same picture has the same index whatever the split.
@@ -54,7 +58,8 @@ def data(
   sets = {"train": np.arange(train, dtype=np.int32), "test": np.arange(train, train + test, dtype=np.int32)}
   labels, names = _labellings(digit[rows])
   arrays = {"image": np.repeat(image, channels, axis=-1), **labels, "index": rows.astype(np.int32)}
-  return Data(arrays, sets, {"source": source, "labels": names})
+  found = Data(arrays, sets, {"source": source, "labels": names})
+  return splits.forget(found, forget_share, forget_classes, seed)
 
 
 def _labellings(digit: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:

@@ -1,4 +1,7 @@
-"""Named sets: train and test, what to forget and what to retain. Rows never move, only positions are named."""
+"""Named sets: train and test, what to forget and what to retain. Rows never move, only positions are named.
+
+By hand: `split` makes sets of any size, `hold_out` takes a validation set out of `train`.
+"""
 
 from __future__ import annotations
 
@@ -64,19 +67,30 @@ def hold_out(data: Data, share: float, seed: int = 0, *, within: str = "train", 
   return _with(data, {within: rest, name: out})
 
 
-def forget_classes(data: Data, classes: Sequence[int], *, label: str = "label", within: str = "train") -> Data:
-  """Sets `forget` (rows of `within` whose `label` is one of `classes`) and `retain` (its other rows)."""
-  rows = _rows(data, within)
-  labels = _labels(data, label)[rows]
-  missing = sorted(set(classes) - set(labels.tolist()))
-  require(not missing, "select.classes", list(classes), f"'{within}' has no rows of class {missing}")
-  return _forget(data, rows, rows[np.isin(labels, list(classes))], "select.classes", list(classes))
+def forget_classes(
+  data: Data, classes: Sequence[int], *, label: str = "label", within: str = "train", field: str = "select.classes"
+) -> Data:
+  """Sets `forget` (rows of `within` whose `label` is one of `classes`) and `retain` (its other rows).
+
+  A set `test` is parted alike, as `forget_test` and `retain_test`: the classes' pictures that were never trained on.
+  `field` names the setting in errors.
+  """
+  rows, labels = _rows(data, within), _labels(data, label)
+  missing = sorted(set(classes) - set(labels[rows].tolist()))
+  require(not missing, field, list(classes), f"'{within}' has no rows of class {missing}")
+  asked = lambda rows: rows[np.isin(labels[rows], list(classes))]
+  data = _forget(data, rows, asked(rows), field, list(classes))
+  test = data.sets.get("test", rows[:0])
+  parts = {"forget_test": asked(test), "retain_test": np.setdiff1d(test, asked(test))}
+  return _with(data, {name: part for name, part in parts.items() if len(part)})
 
 
-def forget_share(data: Data, share: float, seed: int = 0, *, within: str = "train") -> Data:
-  """Sets `forget` (a random share of `within`) and `retain` (its other rows)."""
+def forget_share(
+  data: Data, share: float, seed: int = 0, *, within: str = "train", field: str = "select.share"
+) -> Data:
+  """Sets `forget` (a random share of `within`) and `retain` (its other rows); `field` names the share in errors."""
   rows = _rows(data, within)
-  return _forget(data, rows, _random(rows, share, seed, "select.share"), "select.share", share)
+  return _forget(data, rows, _random(rows, share, seed, field), field, share)
 
 
 def forget_index(data: Data, index: Sequence[int], *, within: str = "train") -> Data:
@@ -86,6 +100,21 @@ def forget_index(data: Data, index: Sequence[int], *, within: str = "train") -> 
   missing = np.setdiff1d(np.asarray(index, np.int64), known)
   require(not len(missing), "select.index", list(index), f"'{within}' has no rows with index {missing[:5].tolist()}")
   return _forget(data, rows, rows[np.isin(known, np.asarray(index, np.int64))], "select.index", list(index))
+
+
+def forget(data: Data, share: float = 0.0, classes: Sequence[int] = (), seed: int = 0) -> Data:
+  """The data as `forget_share` or `forget_classes` gives it; unchanged for share 0 and no class.
+
+  For factories of data with these two arguments.
+
+  Raises:
+    Invalid: for both at once, or if `forget` or `retain` would be empty.
+  """
+  both = share and len(classes)
+  require(not both, "data.forget_share", share, "set it to 0, or name no forget_classes: one of the two")
+  if len(classes):
+    return forget_classes(data, classes, field="data.forget_classes")
+  return forget_share(data, share, seed, field="data.forget_share") if share else data
 
 
 def select(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
-from ue_jax.data import folder, stream
+from ue_jax.data import folder, splits, stream
 
 ANIMALS = (2, 3, 4, 5, 6, 7)  # classes of CIFAR-10: bird, cat, deer, dog, frog, horse
 _CHUNK = 512
 
 
 def data(
-  source: str = "cifar10", path: str = "", train: int = 0, test: int = 0, seed: int = 0, size: int = 0
+  source: str = "cifar10", path: str = "", train: int = 0, test: int = 0, seed: int = 0, size: int = 0,
+  forget_share: float = 0.0, forget_classes: Sequence[int] = (),
 ) -> Data:
   """A prepared picture set, decoded once.
 
@@ -26,6 +28,8 @@ def data(
       where there is no split `test`.
     seed: names the choice.
     size: side of the centre square to resize to, in pixels; 0 keeps the pictures, which must then be equal in size.
+    forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole classes of `label`. Adds
+      the sets `forget` and `retain`, and for classes `forget_test` and `retain_test`.
   Returns:
     Data with `image` uint8 `[n, height, width, 1 or 3]`, one labelling for each class label of the set
     (the first by name also as `label`, unless there is one), for cifar10 also `animal`; `index` counts the
@@ -51,7 +55,8 @@ def data(
   arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
   arrays = {"image": arrays.pop(image), **arrays, "index": np.concatenate(index).astype(np.int32)}
   sets = {name: np.arange(ends[i], ends[i + 1], dtype=np.int32) for i, name in enumerate(("train", "test"))}
-  return _named(Data(arrays, sets, {"source": f"tfds/{source}"}), builder, labels, source)
+  found = _named(Data(arrays, sets, {"source": f"tfds/{source}"}), builder, labels, source)
+  return splits.forget(found, forget_share, forget_classes, seed)
 
 
 def _builder(source: str, path: str) -> Any:
