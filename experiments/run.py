@@ -43,13 +43,13 @@ def main(argv: Sequence[str]) -> Any:
 
 def run(options: command.Options, asked: command.Signals) -> Any:
   """Makes every stage, then the summary, inside a locked workdir."""
-  from experiments import compiled, early, folder, pipeline, plan, summary
+  from experiments import compiled, early, folder, pipeline, plan, progress, summary
 
   start = time.monotonic()
   todo = plan.plan(options.config, folder.source)
   early.factories(todo)
-  with command.progress() as progress, compiled.once(options.workdir / "compiled"):
-    settings = pipeline.settings(options.flags, progress, asked)
+  with progress.shown() as bars, compiled.once(options.workdir / "compiled"):
+    settings = pipeline.settings(options.flags, bars, asked)
     results = pipeline.Results(todo, options.workdir, settings)
     try:
       results.all()

@@ -216,12 +216,12 @@ def _state(stages, mode, workdir) -> pathlib.Path:
 
 def run(options: command.Options, asked: command.Signals) -> list[dict[str, Any]]:
   """Every setting, then the table, inside a locked workdir."""
-  from experiments import compiled, early, folder, pipeline, plan, store, summary, tabulate
+  from experiments import compiled, early, folder, pipeline, plan, progress, store, summary, tabulate
 
   rows, start, flags = [], time.monotonic(), options.flags
   parts = groups(fields(options.config))
-  with command.progress() as progress, compiled.once(options.workdir / "compiled"):
-    settings = pipeline.settings(flags, progress, asked)
+  with progress.shown() as bars, compiled.once(options.workdir / "compiled"):
+    settings = pipeline.settings(flags, bars, asked)
     todo = [[plan.plan(change(options.config, point), folder.source) for point in points] for points in parts]
     for one in itertools.chain.from_iterable(todo):
       early.factories(one)

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from experiments import command, pipeline, plan, run, sweep
+from experiments import command, pipeline, plan, progress, run, sweep
 from ue_jax.core.errors import Invalid
 
 CONFIG = """
@@ -96,7 +96,7 @@ def test_a_signal_in_a_shared_program_ends_it_within_a_step_and_the_same_command
   whole = sweep.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/whole"])
   seen, titles = [], []
 
-  class Killed(command.Lines):
+  class Killed(progress.Lines):
     def stage(self, title, done, total):
       titles.append(title)
 
@@ -105,7 +105,7 @@ def test_a_signal_in_a_shared_program_ends_it_within_a_step_and_the_same_command
       if len(seen) == 30:
         os.kill(os.getpid(), signal.SIGTERM)
 
-  monkeypatch.setattr(command, "progress", Killed)
+  monkeypatch.setattr(progress, "shown", Killed)
   argv = [f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out", "--save_seconds=1000"]
   capsys.readouterr()
   assert command.guarded(sweep.main, argv, "") == 143
