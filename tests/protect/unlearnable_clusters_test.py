@@ -11,7 +11,7 @@ from ue_jax.core.nouns import Data, Subject, check_data
 from ue_jax.core.tree import fingerprint
 from ue_jax.models import cnn
 from ue_jax.parallel import spread
-from ue_jax.protect import noise, publish
+from ue_jax.protect import budget, noise, publish
 from ue_jax.protect import unlearnable_clusters as uc
 from ue_jax.train import optim
 
@@ -111,7 +111,7 @@ def test_there_are_exactly_k_perturbations_within_the_budget_before_and_after_ro
   assert np.abs(delta).max() <= EPS + 1e-6
   for name, source in (("train", "train"), ("test_protected", "test")):
     before, after = data.arrays["image"][data.sets[source]], out.arrays["image"][out.sets[name]]
-    found = noise.audit(before, after)
+    found = budget.audit(before, after)
     assert found["distinct"] == K and found["linf"].max() <= EPS + 1e-6
     labels = np.asarray(state.labels)[data.sets[source]]
     np.testing.assert_array_equal(after, publish.add(before, np.round(delta * 255).astype(np.int16)[labels]))
@@ -183,7 +183,7 @@ def test_a_generator_lowers_the_divergence_within_the_budget(subject, data):
   assert float(procedure.probe(state, data)["kl"]) < 0.8 * float(first["kl"])
   assert np.abs(state.delta).max() <= EPS + 1e-6 and np.abs(state.delta[0] - state.delta[1]).max() > 0.01
   out = procedure.finish(state, data)
-  assert noise.audit(data.arrays["image"], out.arrays["image"][:300])["linf"].max() <= EPS + 1e-6
+  assert budget.audit(data.arrays["image"], out.arrays["image"][:300])["linf"].max() <= EPS + 1e-6
 
 
 def test_the_probe_reports_what_an_independent_measurement_finds(crafted, subject, data):

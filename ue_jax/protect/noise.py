@@ -19,20 +19,9 @@ from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.pictures import to_bytes
 from ue_jax.core.procedure import Procedure
 from ue_jax.protect import surrogate as surrogates
-from ue_jax.protect.budget import audit
-from ue_jax.protect.publish import (
-  add,
-  check_budget,
-  labels_of,
-  levels,
-  most_levels,
-  project,
-  publish,
-  set_rows,
-  stretch,
-)
+from ue_jax.protect.budget import audit as audit  # `benchmarks/unlearnable_clusters.py` finds it here
+from ue_jax.protect.publish import add, check_budget, labels_of, most_levels, publish, set_rows, stretch
 
-__all__ = ["add", "audit", "levels", "painter", "project", "protect", "publish", "signs", "stretch"]
 KINDS = ("clean", "sample", "cluster", "class", "universal")
 
 
@@ -132,6 +121,7 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
   groups, grey = np.asarray(state.groups), int(state.grey)
 
   def paint(picture, row):
+    """The protected picture, uint8 of the same height and width."""
     pattern = np.asarray(signs(state.key, jnp.asarray(groups[row][None]), shape))[0]
     return paint_levels(picture, pattern.astype(np.int16) * grey)
 
