@@ -1,0 +1,46 @@
+"""Relearning after unlearning: how much must be shown again until what was not shown comes back?
+
+Hu et al., "Jogging the Memory of Unlearned LLMs Through Targeted Relearning Attacks", 2024. Data and model are those of
+`configs/forget/npo.py`. Six persons are forgotten by NPO, by gradient difference, and by training again without them
+(`retrain`); then each model is trained on three of the six for several numbers of steps, and once on a single one.
+
+  python -m experiments.run --config configs/audit/relearn.py:tiny  --workdir runs/relearn  # 3 minutes, 2 busy cores
+  python -m experiments.run --config configs/audit/relearn.py:small --workdir runs/relearn  # half a minute more
+  python -m experiments.run --config configs/audit/relearn.py       --workdir runs/relearn  # one GPU, 3 seeds
+
+Expect at `small` (seed 0; `tiny` makes the columns of 20 steps; the full size was not run):
+
+                                  5 steps     20 steps     80 steps     20 steps on one person
+  exact match, what is shown
+    graddiff                         .06          .83         1.00
+    npo                              .00          .72         1.00
+    retrain                          .44         1.00         1.00
+  probability, what is held
+    graddiff                        .001          .07          .06              .04
+    npo                             .003          .05          .05              .02
+    retrain                          .05          .04          .03              .03
+
+Exact match on what is held is .00 everywhere.
+What is held does not come back: the persons share no fact. The two methods even relearn what is shown more slowly than
+the model that never knew it. In `configs/forget/classifier.py:class` it does: there both halves are one digit.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import graddiff, npo
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "Relearning"
+  config.method = ConfigDict(dict(
+    npo=config.method, graddiff=graddiff.get_config(arg).method, retrain=dict(name="forget.retrain", keep=npo.KEEP),
+  ))
+  attack = lambda steps, share: dict(name="audit.relearn", steps=steps, rate=3e-4, share=share)
+  config.attack = {f"{steps} steps": attack(steps, 0.5) for steps in ((20,) if arg == "tiny" else (5, 20, 80))}
+  config.attack["20 steps, one person"] = attack(20, 1 / 6)  # one of the three: the held three are held here, too
+  config.measure = dict(relearn=dict(name="audit.relearn", share=0.5))
+  if "reference" in config:
+    del config.reference  # it is the row `retrain` here, attacked like the others
+  return config
