@@ -20,9 +20,9 @@ Expect at `small` (seed 0; `tiny` makes the columns of 20 steps; the full size w
     npo                             .003          .05          .05              .02
     retrain                          .05          .04          .03              .03
 
-Exact match on what is held is .00 everywhere.
-What is held does not come back: the persons share no fact. The two methods even relearn what is shown more slowly than
-the model that never knew it. In `configs/forget/classifier.py:class` it does: there both halves are one digit.
+Exact match on what is held is .00 everywhere: the persons share no fact. The two methods even relearn what is shown
+more slowly than the model that never knew it. In `configs/forget/classifier.py:class` the held half comes back: there
+both halves are one digit.
 """
 
 from ml_collections import ConfigDict
