@@ -17,7 +17,7 @@ import numpy as np
 
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.models import cnn
-from ue_jax.protect import noise
+from ue_jax.protect import budget
 from ue_jax.protect import unlearnable_clusters as uc
 
 LIMIT = 4.0  # GiB
@@ -83,7 +83,7 @@ def protect_many(n: int, k: int, steps: int) -> tuple[float, float, int]:
   out = procedure.finish(state, data)
   taken = time.perf_counter() - start
   train = data.sets["train"]
-  found = noise.audit(data.arrays["image"][train], out.arrays["image"][train], most=100)
+  found = budget.audit(data.arrays["image"][train], out.arrays["image"][train], most=100)
   return taken, peak(), round(float(found["linf"].max()) * 255)
 
 

@@ -240,12 +240,12 @@ def _forget(config, data, add):
   cells = []
   for seed in seeds(config):
     original = _training(config, data, add, "", seed, "original")
-    rows = {"original": (original, data)}
     parts = {"model": config["model"], "train": config["train"], "label": config["train"].get("label")}
     asked = data
     if "select" in config:
       for name, stage in many(config, "select").items():
         asked = add("select", stage, {"subject": original, "data": asked}, parts, seed, name)
+    rows = {"original": (original, asked)}
     needs, common = {"subject": original, "data": asked, "original": original}, {"original": original}
     if config.get("reference"):
       stage = config["reference"] if isinstance(config["reference"], Mapping) else {"name": "forget.retrain"}

@@ -13,8 +13,9 @@ pictures' neighbour graph); the target is trained twice on the same protected pi
 to tell even from odd. Rows beside the method: `clean`, `sample` (random signs, new for every picture), `cluster`
 (random signs, one pattern a cluster, the very clusters of the method) and `cuda`.
 
-Expect at `small`: clean .96 / .97 (digit / parity), UC .80 / .89, `cuda` .38 / .67, `sample` .94 / .96. The random noise
-of `cluster` harms as much as the learned perturbations (.82 / .86): on pictures this small the clusters do the work.
+Expect at `small`: clean .96 / .97 (digit / parity), UC .80 / .89, `cuda` .38 / .67, `sample` .94 / .96. The random
+noise of `cluster` harms as much as the learned perturbations (.82 / .86): on pictures this small the clusters do the
+work.
 
 `factors` draws pictures whose shape, texture, colour and position are independent labels. `cifar` is 5000 pictures of
 CIFAR-10 on a CPU; the full size is all of CIFAR-10 with a ResNet-18 and a surrogate trained on CIFAR-100.

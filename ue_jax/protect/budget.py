@@ -41,16 +41,17 @@ def distinct(clean: np.ndarray, protected: np.ndarray) -> int:
   top = 255 if protected.dtype == np.uint8 else 1
   delta = (protected.astype(np.float32) - clean.astype(np.float32)).reshape(len(clean), -1)
   known = ((protected > 0) & (protected < top)).reshape(len(clean), -1)
-  values = np.zeros((0, delta.shape[1]), np.float32)
-  seen = np.zeros((0, delta.shape[1]), bool)
+  values, seen, count = np.zeros_like(delta), np.zeros_like(known), 0
+  few = np.linspace(0, delta.shape[1] - 1, min(64, delta.shape[1])).astype(int)  # most pairs part on these already
   for d, k in zip(delta, known):
-    agree = ~((seen & k) & (np.abs(values - d) > 1e-6)).any(1)
-    if agree.any():
-      at = int(agree.argmax())
-      values[at, k], seen[at] = d[k], seen[at] | k
-    else:
-      values, seen = np.concatenate([values, d[None]]), np.concatenate([seen, k[None]])
-  return len(values)
+    agree = np.arange(count)
+    for columns in (few, slice(None)):
+      both = seen[agree][:, columns] & k[columns]
+      agree = agree[~(both & (np.abs(values[agree][:, columns] - d[columns]) > 1e-6)).any(1)]
+    at = agree[0] if len(agree) else count
+    values[at, k], seen[at] = d[k], seen[at] | k
+    count = max(count, at + 1)
+  return int(count)
 
 
 def ssim(a: jax.Array, b: jax.Array) -> jax.Array:

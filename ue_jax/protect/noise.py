@@ -19,7 +19,6 @@ from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.pictures import to_bytes
 from ue_jax.core.procedure import Procedure
 from ue_jax.protect import surrogate as surrogates
-from ue_jax.protect.budget import audit as audit  # `benchmarks/unlearnable_clusters.py` finds it here
 from ue_jax.protect.publish import add, check_budget, labels_of, most_levels, publish, set_rows, stretch
 
 KINDS = ("clean", "sample", "cluster", "class", "universal")
