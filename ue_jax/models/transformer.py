@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import flax.linen as nn
@@ -61,6 +62,11 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
   return jnp.einsum("bkgtu,buks->btkgs", weights.astype(v.dtype), v).reshape(batch, length, heads, size)
 
 
+def _rows(linear, x: jax.Array) -> jax.Array:
+  """A linear map of `[batch, length, width]`, as one product of matrices: its gradient is a third faster on CPU."""
+  return linear(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+
+
 class Block(nn.Module):
   heads: int
   kv_heads: int
@@ -72,7 +78,7 @@ class Block(nn.Module):
   def __call__(self, x, taps):
     width = x.shape[-1]
     size = width // self.heads
-    linear = lambda features, name: nn.Dense(features, use_bias=False, name=name)
+    linear = lambda features, name: functools.partial(_rows, nn.Dense(features, use_bias=False, name=name))
     split = lambda y: y.reshape(*y.shape[:2], -1, size)
     here = lambda site, value: tap(taps, f"{self.site}/{site}", value)
 
@@ -107,7 +113,7 @@ class Transformer(nn.Module):
       name = f"block_{i}"
       x = Block(self.heads, self.kv_heads, self.hidden, self.rope_base, name, name=name)(x, taps)
     x = RMSNorm(name="norm")(x)
-    logits = embed.attend(x) if self.tied else nn.Dense(self.vocabulary, use_bias=False, name="head")(x)
+    logits = embed.attend(x) if self.tied else _rows(nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
     return logits.astype(jnp.float32), x
 
 
