@@ -48,7 +48,9 @@ def graph(x, m: int, *, chunk: int = 0) -> Graph:
   n = x.shape[0]
   require(1 <= m < n, "cluster.neighbours", m, f"choose 1 to {n - 1}: every point has {n - 1} others")
   if not isinstance(x, jax.core.Tracer):
-    require(bool(jnp.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
+    with jax.ensure_compile_time_eval():  # rows may be known while what is around them is traced
+      finite = bool(jnp.isfinite(x).all())
+    require(finite, "cluster.x", "NaN or infinity", "remove or repair those samples")
   return _graph(x, m, chunk or max(1, BLOCK // n))
 
 
