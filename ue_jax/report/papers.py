@@ -99,7 +99,7 @@ PAPERS: tuple[Paper, ...] = (
          "Clusters chosen from proposed explanations by integer programming follow a goal stated in words."),
   _paper("fasterpam", 13, 2020, "cluster", "cluster",
          "Fast and Eager k-Medoids Clustering: O(k) Runtime Improvement of the PAM, CLARA, and CLARANS Algorithms",
-         "The swap phase of k-medoids is 458 times faster than PAM at k = 100 and 1191 times at k = 200."),
+         "The swap phase of k-medoids is 458 times faster than PAM at k = 100 and 1191 times at k = 200.", "implemented"),
   _paper("mirage", 14, 2026, "audit", "measure",
          "The Unlearning Mirage: A Dynamic Framework for Evaluating LLM Unlearning",
          "Multi-hop and alias questions recover facts that single-hop benchmarks call forgotten."),
