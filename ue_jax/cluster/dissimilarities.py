@@ -29,6 +29,7 @@ class Source(NamedTuple):
     rows: int32 `[c]` -> float32 `[c, m]`: the costs of serving these points.
     columns: `(js, points=None)` -> float32 `[n or len(points), c]`: the costs of being served by the candidates js
       `[c]`, of whichever device; the same on every device.
+    span: `(start, size)` -> float32 `[n, size]`: the columns of this device's candidates from position `start` on.
     stored: True if a row lies in memory, so that one at a time is best.
     axis: the name of the mapped device axis, or None.
   """
@@ -38,6 +39,7 @@ class Source(NamedTuple):
   valid: jax.Array
   rows: Callable[[jax.Array], jax.Array]
   columns: Callable[..., jax.Array]
+  span: Callable[[jax.Array, int], jax.Array]
   stored: bool
   axis: str | None
 
@@ -62,7 +64,8 @@ def matrix(d: jax.Array, ids: jax.Array, valid: jax.Array, axis: str | None = No
     return allsum(jnp.where(mine, found, 0), axis)
 
   rows = lambda u: jax.lax.dynamic_slice_in_dim(d, u[0], 1, 0) if u.shape[0] == 1 else d[u]
-  return Source(d.shape[0], ids, valid, rows, columns, True, axis)
+  span = lambda start, size: jax.lax.dynamic_slice_in_dim(d, start, size, 1)
+  return Source(d.shape[0], ids, valid, rows, columns, span, True, axis)
 
 
 def vectors(x: jax.Array, ids: jax.Array, valid: jax.Array, metric: str, axis: str | None = None) -> Source:
@@ -76,7 +79,8 @@ def vectors(x: jax.Array, ids: jax.Array, valid: jax.Array, metric: str, axis: s
     points = jnp.arange(x.shape[0], dtype=jnp.int32) if points is None else points
     return by_blocks(lambda u: cost(u, js, x[js]), points, 4096)
 
-  return Source(x.shape[0], ids, valid, lambda u: cost(u, ids, candidates), columns, False, axis)
+  span = lambda start, size: columns(jax.lax.dynamic_slice_in_dim(ids, start, size))
+  return Source(x.shape[0], ids, valid, lambda u: cost(u, ids, candidates), columns, span, False, axis)
 
 
 def form(x: jax.Array, ids: jax.Array, valid: jax.Array, metric: str, axis: str | None = None) -> Source:

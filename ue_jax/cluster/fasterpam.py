@@ -1,7 +1,7 @@
 """k-medoids: PAM's result at the price of a few sweeps, eager swaps, and what they need to start.
 
 Schubert & Rousseeuw, "Fast and Eager k-Medoids Clustering: O(k) Runtime Improvement of the PAM, CLARA, and CLARANS
-Algorithms", Information Systems 101, 2021 (arXiv 2008.05171). Modes:
+Algorithms", arXiv 2008.05171, 2020 (Information Systems 101, 2021). Modes:
 
 - `pam` (or `fastpam1`): in every step the best of all k(n - k) swaps, the result of PAM and FastPAM1 (`pam.py`);
 - `eager` (or `fasterpam`): every improving swap at once, in the order of the points, as FasterPAM (`eager.py`);
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.cluster import alternate, build, dissimilarities, multi, nearest, pam
+from ue_jax.cluster import alternate, build, dissimilarities, eager, multi, nearest, pam
 from ue_jax.cluster.distances import METRICS
 from ue_jax.cluster.k_means import matrix as rows_of
 from ue_jax.core.errors import Invalid, require
@@ -29,8 +29,9 @@ from ue_jax.parallel.spread import spread
 
 MODES = {
   "pam": pam.search, "fastpam1": pam.search, "multi": multi.search, "fastpam2": multi.search,
-  "alternate": alternate.search,
+  "eager": eager.search, "fasterpam": eager.search, "alternate": alternate.search,
 }
+ONE_BY_ONE = ("eager", "fasterpam")  # in the order of all points: on one device
 STORED = 2**32  # bytes up to which the matrix of vectors is formed
 ALONE = 1024  # points below which one device is used
 
@@ -87,7 +88,7 @@ def solve(
     stored: whether to form the matrix of the rows of x, or to compute each of its rows when it is needed. Default: up
       to 4 GiB.
     blocks: whether many points at a time are added to the kept costs, by products of matrices. Default: not on a CPU.
-    devices: over which the candidates are cut. Default: all, but one below 1024 points.
+    devices: over which the candidates are cut. Default: all, but one below 1024 points; `eager` takes one.
 
   Raises:
     Invalid: for x or distances that are not finite numbers of a fitting shape, k outside 1..n, an unknown metric, mode
@@ -102,7 +103,8 @@ def solve(
   if named:
     require(start in build.STARTS, "cluster.start", start, f"choose one of {list(build.STARTS)} or positions")
     require(key is not None or start in ("build", "first"), "cluster.key", key, f"start '{start}' draws: give a key")
-  devices = tuple(jax.devices() if devices is None else devices)[: 1 if devices is None and n < ALONE else None]
+  alone = mode in ONE_BY_ONE or (devices is None and n < ALONE)
+  devices = tuple(jax.devices() if devices is None else devices)[: 1 if alone else None]
   kind = "matrix" if distances is not None else "form" if _stored(stored, n) else "vectors"
   blocks = mesh.on_accelerator() if blocks is None else blocks
   run = _runner(kind, metric, start if named else "", k, mode, blocks, devices)
