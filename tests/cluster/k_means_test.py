@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ue_jax.cluster import k_means, scores
+from ue_jax.cluster import k_means, lloyd, scores, seeding
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
 
@@ -42,15 +42,15 @@ def test_seeding_is_as_good_as_scikit_learn_and_better_than_random_rows(digits, 
   peer = [KMeans(10, n_init=1, random_state=i).fit(x).inertia_ for i in range(6)]
   assert np.mean(ours) < 1.02 * np.mean(peer)
   far = jnp.asarray(np.repeat(np.eye(4), 25, 0) * 50 + np.random.default_rng(0).normal(size=(100, 4)), jnp.float32)
-  picks = k_means.seed(key, far, 4, jnp.ones(100, jnp.float32))
+  picks = seeding.plus_plus(key, far, 4, jnp.ones(100, jnp.float32))
   assert len(set(np.asarray(picks) // 25)) == 4
 
 
 def test_inertia_never_rises(digits, key):
   x = jnp.asarray(digits[0] - digits[0].mean(0), jnp.float32)
   w = jnp.ones(len(x), jnp.float32)
-  step = jax.jit(k_means.lloyd_step)
-  state, costs = k_means.begin(x, x[:10]), []
+  step = jax.jit(lloyd.step)
+  state, costs = lloyd.begin(x, x[:10]), []
   for _ in range(15):
     state = step(x, w, state)
     costs.append(float(state.cost))
@@ -74,7 +74,7 @@ def test_more_clusters_than_distinct_points_still_fills_each(key):
 
 def test_duplicates_are_not_seeded_twice_while_others_are_left(key):
   x = np.array([[0.0, 0]] * 50 + [[5.0, 0]] * 50 + [[0, 9.0]], np.float32)
-  picks = jax.vmap(lambda k: k_means.seed(k, jnp.asarray(x), 3, jnp.ones(101, jnp.float32)))(jax.random.split(key, 20))
+  picks = jax.vmap(lambda k: seeding.plus_plus(k, jnp.asarray(x), 3, jnp.ones(101, jnp.float32)))(jax.random.split(key, 20))
   assert all(len(np.unique(x[np.asarray(p)], axis=0)) == 3 for p in picks)
 
 

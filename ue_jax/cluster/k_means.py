@@ -1,42 +1,51 @@
 """k-means: greedy k-means++ seeding and Lloyd's iteration, with weights, restarts and repair of empty clusters.
 
-Lloyd, "Least squares quantization in PCM", 1982; Arthur & Vassilvitskii, "k-means++", 2007 (the greedy variant tries
-2 + ln k candidates a step). The stopping rules are those of scikit-learn: unchanged labels, or a squared movement of
-the centres of at most `tol` times the mean variance of the features.
+Lloyd, "Least squares quantization in PCM", 1982; Arthur & Vassilvitskii, "k-means++", 2007. The stopping rules are
+those of scikit-learn: unchanged labels, or a squared movement of the centres of at most `tol` times the mean variance
+of the features. Seeding is in `seeding`, the iteration in `lloyd` and, with bounds, in `pruned`.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.cluster.distances import assign_top1, cluster_sums
+from ue_jax.cluster import lloyd, pruned, seeding
+from ue_jax.cluster.distances import assign_top1
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data
 from ue_jax.core.pictures import to_float
 from ue_jax.core.procedure import Procedure, once
+from ue_jax.parallel import mesh
+from ue_jax.parallel.spread import collect, spread
 
 assign = assign_top1
+seed = seeding.plus_plus
 AT_ONCE = 2**26  # scalars: restarts of larger problems run one after another, for a vmapped one copies the rows
+LARGE = 2**21  # distances: bounds pay from here on, on a CPU
+ENGINES = {"plain": lloyd.descend, "pruned": pruned.descend}
+SEEDS = ("k-means++", "k-means||", "random")
 
 
-class Lloyd(NamedTuple):
-  """The state of the iteration: `cost` is the weighted inertia of `labels` before the centres moved."""
-
-  centers: jax.Array
-  labels: jax.Array
-  cost: jax.Array
-  steps: jax.Array
-  shift: jax.Array
-  same: jax.Array
-
-
-def fit(x, k: int, *, key, weights=None, restarts: int = 1, max_steps=300, tol=1e-4, start=None) -> Clustering:
+def fit(
+  x,
+  k: int,
+  *,
+  key,
+  weights=None,
+  restarts: int = 1,
+  max_steps=300,
+  tol=1e-4,
+  start=None,
+  seeds: str = "k-means++",
+  engine: str = "auto",
+  devices: Sequence[Any] | None = None,
+) -> Clustering:
   """Clusters the rows of x `[n, d]` into k groups, none of them empty.
 
   Args:
@@ -48,6 +57,10 @@ def fit(x, k: int, *, key, weights=None, restarts: int = 1, max_steps=300, tol=1
     max_steps: most Lloyd iterations.
     tol: squared movement of the centres, relative to the mean feature variance, at which to stop.
     start: centres `[k, d]` to begin from, in place of the seeding.
+    seeds: `k-means++` (greedy), `k-means||` (few passes, for large k) or `random` (different rows).
+    engine: `plain` (all distances, every time), `pruned` (bounds leave most out: the same partition), or `auto`:
+      `pruned` for large problems on a CPU.
+    devices: over which the rows are cut; None: one.
 
   Returns:
     Clustering with `labels`, `centers`, `cost` (the weighted sum of squared distances), `steps`, `converged`.
@@ -55,11 +68,19 @@ def fit(x, k: int, *, key, weights=None, restarts: int = 1, max_steps=300, tol=1
   Raises:
     Invalid: for k outside 1..n, NaN or infinity, or weights that do not fit.
   """
-  x = jnp.asarray(x, jnp.float32)
+  x = rows_of(x)
   weights = jnp.ones(x.shape[0], jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
   _check(x, k, weights, restarts)
-  start = None if start is None else jnp.asarray(start, jnp.float32)
-  return _fit(x, weights, key, jnp.float32(tol), jnp.int32(max_steps), start, k=k, restarts=restarts)
+  require(seeds in SEEDS, "cluster.seeds", seeds, f"choose one of {list(SEEDS)}")
+  require(engine in ("auto", *ENGINES), "cluster.engine", engine, f"choose one of {['auto', *ENGINES]}")
+  start = None if start is None else _start(start, (k, x.shape[1]))
+  if engine == "auto":
+    large = x.shape[0] * k >= LARGE and k > 2 and not mesh.on_accelerator()
+    engine = "pruned" if large else "plain"
+  limits = jnp.float32(tol), jnp.int32(max_steps)
+  if devices is None or len(devices) == 1:
+    return _fit(x, weights, key, *limits, start, k=k, restarts=restarts, seeds=seeds, engine=engine)
+  return _fit_across(x, weights, key, *limits, start, k, restarts, seeds, engine, tuple(devices))
 
 
 def cluster(
@@ -75,7 +96,7 @@ def cluster(
   """
 
   def run(key, data: Data) -> Clustering:
-    weights = only(data.n, _rows(data, data_set)) if data_set else None
+    weights = only(data.n, rows_in(data, data_set)) if data_set else None
     x = matrix(data, array)
     found = fit(x, k, key=key, weights=weights, restarts=restarts, max_steps=max_steps, tol=tol)
     return jax.tree.map(np.asarray, found)
@@ -83,11 +104,11 @@ def cluster(
   return once(run)
 
 
-def matrix(data: Data, array: str) -> np.ndarray:
-  """The named array as float32 `[n, d]`."""
+def matrix(data: Data, array: str, rows=slice(None)) -> np.ndarray:
+  """The named array, or some rows of it, as float32 `[n, d]`."""
   if array not in data.arrays:
     raise Invalid("cluster.array", array, f"choose one of {sorted(data.arrays)}")
-  values = np.asarray(data.arrays[array])
+  values = np.asarray(data.arrays[array][rows])
   return np.asarray(to_float(values), np.float32).reshape(len(values), -1)
 
 
@@ -98,108 +119,99 @@ def only(n: int, rows: np.ndarray) -> np.ndarray:
   return weights
 
 
-def seed(key: jax.Array, x: jax.Array, k: int, weights: jax.Array) -> jax.Array:
-  """Greedy k-means++: positions int32 `[k]` of rows to start from, all different.
-
-  A row equal to a chosen one is taken only when no other row is left at a distance.
-  """
-  trials = 2 + int(math.log(k))
-  first, *rest = jax.random.split(key, k)
-  chosen = jax.random.categorical(first, jnp.log(weights)).astype(jnp.int32)
-  near = jnp.sum((x - x[chosen]) ** 2, axis=1).at[chosen].set(0)
-  free = (weights > 0).at[chosen].set(False)
-
-  def distances(candidate):  # by differences, so that rows equal to a chosen one are at exactly 0
-    return jnp.sum((x - x[candidate]) ** 2, axis=1)
-
-  def pick(carry, key):
-    near, free = carry
-    mass = jnp.where(free, weights * near, 0)
-    mass = jnp.where(jnp.any(mass > 0), mass, free.astype(jnp.float32))
-    tried = jax.random.categorical(key, jnp.log(mass), shape=(trials,)).astype(jnp.int32)
-    reached = jax.lax.map(lambda c: jnp.minimum(near, distances(c)), tried)
-    best = jnp.argmin(reached @ weights)
-    chosen = tried[best]
-    return (reached[best].at[chosen].set(0), free.at[chosen].set(False)), chosen
-
-  if k == 1:
-    return chosen[None]
-  _, others = jax.lax.scan(pick, (near, free), jnp.stack(rest))
-  return jnp.concatenate([chosen[None], others])
+def centers_from(key: jax.Array, x: jax.Array, k: int, weights: jax.Array, seeds: str = "k-means++") -> jax.Array:
+  """Centres float32 `[k, d]` to begin from, by one of `SEEDS`."""
+  if seeds == "k-means++":
+    return x[seeding.plus_plus(key, x, k, weights)]
+  if seeds == "k-means||":
+    return seeding.parallel(key, x, k, weights)
+  noise = jnp.where(weights > 0, jax.random.uniform(key, weights.shape), -1)
+  return x[jax.lax.top_k(noise, k)[1]]
 
 
-def begin(x: jax.Array, centers: jax.Array) -> Lloyd:
-  """The state before the first iteration."""
-  n = x.shape[0]
-  big = jnp.float32(jnp.inf)
-  return Lloyd(centers, jnp.full(n, -1, jnp.int32), big, jnp.int32(0), big, jnp.bool_(False))
-
-
-def lloyd_step(x: jax.Array, weights: jax.Array, state: Lloyd) -> Lloyd:
-  """One iteration: assign, give empty clusters their farthest points, move the centres to the means."""
-  k = state.centers.shape[0]
-  labels, sq = assign(x, state.centers)
-  labels, sq = repair(labels, sq, weights, k)
-  centers = cluster_sums(x, weights, labels, k) / jax.ops.segment_sum(weights, labels, k)[:, None]
-  shift = jnp.sum((centers - state.centers) ** 2)
-  same = jnp.all(labels == state.labels)
-  return Lloyd(centers, labels, weights @ sq, state.steps + 1, shift, same)
-
-
-def repair(labels: jax.Array, sq: jax.Array, weights: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-  """Moves, for each empty cluster in order, the farthest point that is not alone in its cluster. Deterministic."""
-  present = (weights > 0).astype(jnp.int32)
-
-  def empty(carry):
-    return jnp.any(carry[2] == 0)
-
-  def move(carry):
-    labels, sq, counts = carry
-    target = jnp.argmin(counts).astype(jnp.int32)
-    movable = (present > 0) & (counts[labels] > 1)
-    point = jnp.argmax(jnp.where(movable, sq, -1.0))
-    counts = counts.at[labels[point]].add(-1).at[target].add(1)
-    return labels.at[point].set(target), sq.at[point].set(0), counts
-
-  counts = jax.ops.segment_sum(present, labels, k)
-  return jax.lax.while_loop(empty, move, (labels, sq, counts))[:2]
-
-
-def _descend(x, weights, tol, max_steps, centers) -> Clustering:
-  k = centers.shape[0]
-  total = jnp.sum(weights)
-  variance = jnp.sum(weights[:, None] * x * x, axis=0) / total
-  limit = tol * jnp.mean(variance)
-
-  def going(state):
-    return (state.steps < max_steps) & ~state.same & ~(state.shift <= limit)
-
-  state = jax.lax.while_loop(going, functools.partial(lloyd_step, x, weights), begin(x, centers))
-  labels, sq = repair(*assign(x, state.centers), weights, k)
-  labels = jnp.where(state.same, state.labels, labels)
-  cost = jnp.where(state.same, state.cost, weights @ sq)
-  return Clustering(labels, state.centers, None, cost, state.steps, state.same | (state.shift <= limit))
-
-
-@functools.partial(jax.jit, static_argnames=("k", "restarts"))
-def _fit(x, weights, key, tol, max_steps, start, *, k, restarts) -> Clustering:
+def centred(x: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The rows around their weighted mean `[d]`, and that mean."""
   mean = weights @ x / jnp.sum(weights)
-  x = x - mean
+  return x - mean, mean
+
+
+@functools.partial(jax.jit, static_argnames=("k", "restarts", "seeds", "engine"))
+def _fit(x, weights, key, tol, max_steps, start, *, k, restarts, seeds, engine) -> Clustering:
+  x, mean = centred(x, weights)
 
   def once_from(key):
-    centers = x[seed(key, x, k, weights)] if start is None else start - mean
-    return _descend(x, weights, tol, max_steps, centers)
+    centers = centers_from(key, x, k, weights, seeds) if start is None else start - mean
+    return ENGINES[engine](x, weights, tol, max_steps, centers)
 
   keys = jax.random.split(key, restarts)
-  fits = x.size * restarts <= AT_ONCE
-  many = jax.vmap(once_from)(keys) if fits else jax.lax.map(once_from, keys)
-  best = jnp.argmin(many.cost)
-  found = jax.tree.map(lambda leaf: leaf[best], many)
+  if restarts == 1:
+    found = once_from(keys[0])
+  else:
+    fits = x.size * restarts <= AT_ONCE and engine == "plain"
+    many = jax.vmap(once_from)(keys) if fits else jax.lax.map(once_from, keys)
+    found = jax.tree.map(lambda leaf: leaf[jnp.argmin(many.cost)], many)
   return found._replace(centers=found.centers + mean)
 
 
+class _Share(NamedTuple):
+  """What is cut over devices: the rows and their weights, and the result."""
+
+  x: Any
+  weights: Any
+  found: Clustering
+
+
+def _fit_across(x, weights, key, tol, max_steps, start, k, restarts, seeds, engine, devices) -> Clustering:
+  """Seeds on one device, iterates on all; restarts one after another."""
+  x, mean = jax.jit(centred)(x, weights)
+  n, run, best = len(x), _across(engine, devices), None
+  more = -n % len(devices)
+  rows = np.pad(np.asarray(x), ((0, more), (0, 0))), np.pad(np.asarray(weights), (0, more))
+  for one in jax.random.split(key, restarts):
+    centers = _seed(one, x, weights, k=k, seeds=seeds) if start is None else start - mean
+    nothing = jnp.float32(0), jnp.int32(0), jnp.bool_(False)
+    begin = _Share(*rows, Clustering(jnp.zeros(n + more, jnp.int32), centers, None, *nothing))
+    found = run(begin, {"tol": tol, "max_steps": max_steps})[0].found
+    best = found if best is None or float(found.cost) < float(best.cost) else best
+  return collect(best._replace(labels=best.labels[:n], centers=best.centers + mean))
+
+
+_seed = functools.partial(jax.jit, static_argnames=("k", "seeds"))(
+  lambda key, x, weights, k, seeds: centers_from(key, x, k, weights, seeds)
+)
+
+
+@functools.lru_cache(maxsize=8)
+def _across(engine: str, devices: tuple):
+  def step(state, batch, axis=None):
+    """All iterations from the centres of `state.found`."""
+    arguments = state.x, state.weights, batch["tol"], batch["max_steps"], state.found.centers
+    return state._replace(found=ENGINES[engine](*arguments, axis)), {}
+
+  axes = _Share(0, 0, Clustering(0, None, None, None, None, None))
+  return spread(step, mode="shard_map", devices=devices, axes=axes)
+
+
+def rows_of(x) -> jax.Array:
+  """x as float32 `[n, d]`.
+
+  Raises:
+    Invalid: for what is not a rectangular array of numbers.
+  """
+  try:
+    return jnp.asarray(x, jnp.float32)
+  except (TypeError, ValueError) as error:
+    raise Invalid("cluster.x", type(x).__name__, f"give a rectangular array of numbers: {error}") from None
+
+
+def _start(start, shape) -> jax.Array:
+  start = rows_of(start)
+  require(start.shape == shape, "cluster.start", start.shape, f"give centres of shape {shape}")
+  return start
+
+
 def _check(x, k, weights, restarts) -> None:
-  require(x.ndim == 2, "cluster.x", x.shape, "give rows [n, d]")
+  require(x.ndim == 2 and x.shape[1] > 0, "cluster.x", x.shape, "give rows [n, d]")
   require(restarts >= 1, "cluster.restarts", restarts, "use at least 1")
   require(1 <= k <= x.shape[0], "cluster.k", k, f"choose 1 to {x.shape[0]}, the number of samples")
   require(weights.shape == x.shape[:1], "cluster.weights", weights.shape, f"give one weight a row: {x.shape[:1]}")
@@ -211,7 +223,10 @@ def _check(x, k, weights, restarts) -> None:
   require(k <= positive, "cluster.k", k, f"choose at most {positive}, the number of samples with a positive weight")
 
 
-def _rows(data: Data, name: str) -> np.ndarray:
+def rows_in(data: Data, name: str) -> np.ndarray:
+  """The positions of the set `name`; of all samples if it is empty."""
+  if not name:
+    return np.arange(data.n, dtype=np.int32)
   if name not in data.sets:
     raise Invalid("cluster.data_set", name, f"choose one of {sorted(data.sets)}")
   return np.asarray(data.sets[name])

@@ -46,6 +46,14 @@ def gather(tree: Any, axis: str | None) -> Any:
   return jax.tree.map(lambda x: jax.lax.all_gather(x, axis, tiled=True), tree)
 
 
+def own(tree: Any, rows: int, axis: str | None) -> Any:
+  """This device's `rows` of what `gather` put together, `[devices * rows, ...]` -> `[rows, ...]`."""
+  if axis is None:
+    return tree
+  start = jax.lax.axis_index(axis) * rows
+  return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), tree)
+
+
 def allmean(tree: Any, weight: jax.Array, axis: str | None) -> Any:
   """The mean over devices with this device's scalar `weight`; leaves that are not floats stay as they are.
 
