@@ -104,7 +104,7 @@ def maximise(mixture: Mixture, by: Factors, seen: Moments, reg: jax.Array) -> Mi
   move = seen.first / count[:, None]
   present = seen.count > 0
   weights = jnp.where(present, count, 0)
-  weights = weights / jnp.sum(weights)
+  weights = weights / jnp.maximum(jnp.sum(weights), EPS)
   if mixture.covariances.ndim == 2:
     means = mixture.means + move * by.root
     variance = (seen.second / count[:, None] - move * move) * by.root**2
@@ -116,7 +116,7 @@ def maximise(mixture: Mixture, by: Factors, seen: Moments, reg: jax.Array) -> Mi
     means = mixture.means + jnp.matmul(by.root, move[..., None], precision=HIGHEST)[..., 0]
     scatter = seen.second - seen.count[:, None, None] * move[:, :, None] * move[:, None]
     tied = mixture.covariances.shape[0] == 1
-    whole = jnp.sum(scatter, axis=0, keepdims=True) / jnp.sum(seen.count) if tied else scatter / count[:, None, None]
+    whole = jnp.sum(scatter, axis=0, keepdims=True) / jnp.maximum(jnp.sum(seen.count), EPS) if tied else scatter / count[:, None, None]
     covariances = _regular(_symmetric(_sandwich(by.root, whole)), reg)
     kept = jnp.ones(1, bool)[:, None, None] if tied else present[:, None, None]
   covariances = jnp.where(kept, covariances, mixture.covariances)

@@ -70,7 +70,7 @@ PAPERS: tuple[Paper, ...] = (
          "Protection survives mixing with clean data: CIFAR-10 with half the pictures protected trains to 69.7 %, "
          "the clean half alone to 91.2 %."),
   _paper("ppp", 3, 2020, "cluster", "cluster", "Probabilistic Partitive Partitioning",
-         "The same clusters for every seed and row order, without being told how many there are."),
+         "The same clusters for every seed and row order, without being told how many there are.", "implemented"),
   _paper("coreset", 4, 2025, "forget", "select",
          "LLM Unlearning Reveals a Stronger-Than-Expected Coreset Effect in Current Benchmarks",
          "Unlearning with a random 5 % of the forget set, trained for longer, is as effective as with all of it."),
