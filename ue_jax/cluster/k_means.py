@@ -70,10 +70,10 @@ def fit(
   """
   x = rows_of(x)
   weights = jnp.ones(x.shape[0], jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
-  _check(x, k, weights, restarts)
+  check(x, k, weights, restarts)
   require(seeds in SEEDS, "cluster.seeds", seeds, f"choose one of {list(SEEDS)}")
   require(engine in ("auto", *ENGINES), "cluster.engine", engine, f"choose one of {['auto', *ENGINES]}")
-  start = None if start is None else _start(start, (k, x.shape[1]))
+  start = None if start is None else starting(start, (k, x.shape[1]))
   if engine == "auto":
     large = x.shape[0] * k >= LARGE and k > 2 and not mesh.on_accelerator()
     engine = "pruned" if large else "plain"
@@ -204,13 +204,14 @@ def rows_of(x) -> jax.Array:
     raise Invalid("cluster.x", type(x).__name__, f"give a rectangular array of numbers: {error}") from None
 
 
-def _start(start, shape) -> jax.Array:
+def starting(start, shape) -> jax.Array:
+  """Centres to begin from as float32; Invalid unless they have this shape."""
   start = rows_of(start)
   require(start.shape == shape, "cluster.start", start.shape, f"give centres of shape {shape}")
   return start
 
 
-def _check(x, k, weights, restarts) -> None:
+def check(x, k, weights, restarts) -> None:
   require(x.ndim == 2 and x.shape[1] > 0, "cluster.x", x.shape, "give rows [n, d]")
   require(restarts >= 1, "cluster.restarts", restarts, "use at least 1")
   require(1 <= k <= x.shape[0], "cluster.k", k, f"choose 1 to {x.shape[0]}, the number of samples")

@@ -125,7 +125,7 @@ def parallel(
   _, (more, there) = jax.lax.scan(add, away(x[first][None]), jax.random.split(key, rounds))
   candidates = jnp.concatenate([x[first][None], more.reshape(-1, x.shape[1])])
   attracted = jax.ops.segment_sum(weights, assign_top1(x, candidates)[0], len(candidates))
-  attracted = attracted * jnp.concatenate([jnp.ones(1, bool), there.ravel()])
+  attracted = jnp.where(jnp.concatenate([jnp.ones(1, bool), there.ravel()]), attracted, 0)
   centers = candidates[plus_plus(jax.random.fold_in(key, 1), candidates, k, attracted)]
 
   def iterate(_, centers):

@@ -1,0 +1,34 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.cluster import seeding
+
+
+def test_positions_are_drawn_by_their_mass_and_never_without(key):
+  mass = np.zeros(3000, np.float32)
+  mass[[5, 1030, 2999]] = [1, 2, 7]
+  drawn = np.asarray(jax.jit(seeding.draw, static_argnums=2)(key, mass, 20000))
+  assert set(np.unique(drawn)) == {5, 1030, 2999}
+  np.testing.assert_allclose([(drawn == i).mean() for i in (5, 1030, 2999)], [0.1, 0.2, 0.7], atol=0.015)
+
+
+def test_known_centres_repel_and_are_not_returned(key):
+  x = jnp.asarray(np.repeat(np.eye(3) * 9, 20, 0) + 0.01 * np.random.default_rng(0).normal(size=(60, 3)), jnp.float32)
+  picks = jax.vmap(lambda k: seeding.plus_plus(k, x, 2, jnp.ones(60), known=x[:1]))(jax.random.split(key, 20))
+  assert picks.shape == (20, 2)
+  assert (np.sort(np.asarray(picks) // 20, axis=1) == [1, 2]).all()
+
+
+def test_greedy_lowers_the_cost_and_so_does_the_parallel_form(key):
+  rng = np.random.default_rng(1)
+  x = jnp.asarray(rng.normal(size=(30, 4))[rng.integers(0, 30, 600)] * 5 + rng.normal(size=(600, 4)), jnp.float32)
+  ones, keys = jnp.ones(600), jax.random.split(key, 20)
+  away = lambda centers: jnp.sum(jnp.min(jnp.sum((x[:, None] - centers) ** 2, -1), axis=1))
+  cost = lambda how: np.asarray(jax.jit(jax.vmap(lambda k: away(how(k))))(keys)).mean()
+  random = cost(lambda k: x[jax.random.choice(k, 600, (30,), replace=False)])
+  plain = cost(lambda k: x[seeding.plus_plus(k, x, 30, ones, trials=1)])
+  greedy = cost(lambda k: x[seeding.plus_plus(k, x, 30, ones)])
+  parallel = cost(lambda k: seeding.parallel(k, x, 30, ones))
+  assert greedy < plain < random
+  assert parallel < 1.15 * greedy
