@@ -1,0 +1,69 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ue_jax.cluster import clara, fasterpam, medoids
+from ue_jax.core.errors import Invalid
+
+
+@pytest.fixture(scope="module")
+def rows():
+  r = np.random.default_rng(0)
+  return (r.normal(size=(8, 1, 3)) * 6 + r.normal(size=(8, 40, 3))).reshape(320, 3).astype(np.float32)
+
+
+def cost(x, chosen):
+  return np.linalg.norm(x[:, None].astype(np.float64) - x[np.asarray(chosen)], axis=-1).min(1).sum()
+
+
+def test_samples_reach_a_cost_near_that_of_all_points_and_keep_the_best(rows, key):
+  found = [clara.fit(rows, 8, key=key, size=60, samples=samples) for samples in (1, 5)]
+  for one in found:
+    np.testing.assert_allclose(one.cost, cost(rows, one.medoids), rtol=1e-4)
+    assert len(set(one.medoids.tolist())) == 8 and bool(one.converged)
+  best = cost(rows, fasterpam.fit(rows, 8, stored=False, mode="eager").medoids)
+  assert best <= float(found[1].cost) < 1.08 * best
+  drawn = np.mean([cost(rows, np.random.default_rng(i).choice(320, 8, False)) for i in range(20)])
+  assert float(found[1].cost) < 0.7 * drawn
+  again = clara.fit(rows, 8, key=key, size=60, samples=5)
+  np.testing.assert_array_equal(again.medoids, found[1].medoids)
+  assert int(found[1].steps) > int(found[0].steps)
+
+
+def test_random_candidates_with_enough_patience_end_where_no_swap_gains(rows, key):
+  x = rows[::4]
+  found = clara.clarans(x, 4, key=key, patience=2.0, restarts=1)
+  np.testing.assert_allclose(found.cost, cost(x, found.medoids), rtol=1e-4)
+  chosen = found.medoids.tolist()
+  swaps = [chosen[:m] + [j] + chosen[m + 1 :] for m in range(4) for j in range(80) if j not in chosen]
+  assert min(cost(x, swap) for swap in swaps) >= cost(x, chosen) * (1 - 1e-5)
+
+
+def test_a_sample_smaller_than_the_medoids_is_refused(rows, key):
+  with pytest.raises(Invalid) as refused:
+    clara.fit(rows, 8, key=key, size=7)
+  assert refused.value.field == "cluster.size"
+
+
+def sizes(jaxpr):
+  """The sizes of all arrays in a program, loops included."""
+  for equation in jaxpr.eqns:
+    yield from (int(np.prod(v.aval.shape)) for v in equation.outvars)
+    for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+      inner = getattr(inner, "jaxpr", inner)
+      if hasattr(inner, "eqns"):
+        yield from sizes(inner)
+
+
+@pytest.mark.parametrize("method", ["pam", "eager", "multi", "samples"])
+def test_the_matrix_of_vectors_is_never_formed(method, key):
+  x, k, n = jnp.zeros((3000, 2)), 5, 3000
+  static = {"samples": 2, "size": 50, "mode": "eager"} if method == "samples" else {
+    "start": "build", "mode": method, "blocks": False}
+  run = clara._from_samples if method == "samples" else fasterpam._begin_and_search
+  state = {"start": jnp.zeros(k, jnp.int32), "key": key, "tol": jnp.float32(0), "max_steps": jnp.int32(9)}
+  ids = jnp.arange(n, dtype=jnp.int32)
+  source = lambda x: medoids.dissimilarities.vectors(x, ids, ids >= 0, "euclidean")
+  program = jax.make_jaxpr(lambda x: run(source(x), state, k=k, **static))(x)
+  assert 0 < max(sizes(program.jaxpr)) < n * n / 5
