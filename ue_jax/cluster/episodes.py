@@ -137,7 +137,7 @@ def tuned(x, episodes: Episodes, method: str, grid: Sequence[float], **settings:
 
 def measure(
   methods: Sequence[str] = ("prototype", "k_means", "slk_means"), array: str = "image", label: str = "label",
-  episodes: int = 600, way: int = 5, shots: int = 1, queries: int = 15, concentration: float = 0.0,
+  episodes: int = 600, way: int = 0, shots: int = 1, queries: int = 15, concentration: float = 0.0,
   normalise: str = "cl2n", neighbours: int = 2, lam: Mapping[str, float] = {}, grid: Sequence[float] = (),
   validation: Sequence[int] = (), base: str = "",
 ) -> Procedure:
@@ -147,7 +147,7 @@ def measure(
     methods: keys of `METHODS`.
     array: the array whose rows are the points; `features`, where the data has none: what the subject's last layer sees.
     label: the labelling.
-    episodes, way, shots, queries, concentration: see `draw`; `way` at most the number of classes is used.
+    episodes, way, shots, queries, concentration: see `draw`; `way` 0: five, or as many as have the points.
     normalise, neighbours: see `few_shot.infer`.
     lam: method -> weight of the graph, in place of its own.
     grid: weights to choose from, for every method with a graph, on as many episodes of the classes `validation`.
@@ -168,10 +168,12 @@ def measure(
     x, y = _features(problem, data, array), np.asarray(array_of(data, label))
     settings = {"mean": x[_rows(data, base)].mean(0), "normalise": normalise}
     held = np.isin(y, list(validation))
-    deal = lambda inside, seed: draw(
-      np.where(inside, y, -1), episodes, way=min(way, len(np.unique(y[inside]))), shots=shots, queries=queries,
-      concentration=concentration, seed=seed,
-    )  # fmt: skip
+
+    def deal(inside, seed):
+      able = int(np.sum(np.unique(y[inside & (y >= 0)], return_counts=True)[1] >= shots + queries))
+      size = dict(way=way or min(5, max(able, 1)), shots=shots, queries=queries, concentration=concentration)
+      return draw(np.where(inside, y, -1), episodes, **size, seed=seed)
+
     tested, out = deal(~held, seed), {}
     for method in methods:
       graph = METHODS[method][2] is not None

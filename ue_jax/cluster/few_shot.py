@@ -22,6 +22,7 @@ from ue_jax.cluster import bound, k_means
 from ue_jax.cluster.bound import Numbers, Solution, Trace
 from ue_jax.cluster.distances import sqeuclidean
 from ue_jax.cluster.neighbours import graph as neighbour_graph
+from ue_jax.cluster.seeding import plus_plus
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data
 from ue_jax.core.procedure import Procedure, once
@@ -121,7 +122,7 @@ def nearest(support, labels, query, k: int, *, mean=None, normalise: str = "cl2n
 
 
 def fit(
-  x, k: int, *, key, labels=None, start=None, lam=1.0, prototypes: str = "soft_means", neighbours: int = 5,
+  x, k: int, *, key, labels=None, start=None, lam=1.0, prototypes: str = "mean_shift", neighbours: int = 5,
   clamp: str = "inner", symmetric: bool = True, width=None, diagonal=0.0, max_steps=100, tol=1e-5, inner_steps=1000,
   inner_tol=1e-7, trace: int = 0,
 ) -> tuple[Clustering, Solution]:
@@ -163,14 +164,14 @@ def fit(
 def _fit(x, graph, known, key, start, numbers, *, k, **how) -> Solution:
   mean = jnp.mean(x, axis=0)
   x = x - mean
-  centers = x[k_means.seed(key, x, k, jnp.ones(len(x), jnp.float32))] if start is None else start - mean
+  centers = x[plus_plus(key, x, k, jnp.ones(len(x), jnp.float32))] if start is None else start - mean
   centers = jnp.where(bound.counts(known, k)[:, None] > 0, class_means(x, known, k), centers)
   found = bound.solve(x, graph, known, centers, numbers, **how)
   return found._replace(centers=found.centers + mean)
 
 
 def cluster(
-  k: int = 10, array: str = "image", lam: float = 1.0, prototypes: str = "soft_means", neighbours: int = 5,
+  k: int = 10, array: str = "image", lam: float = 1.0, prototypes: str = "mean_shift", neighbours: int = 5,
   normalise: str = "l2n", max_steps: int = 100, tol: float = 1e-5,
 ) -> Procedure:
   """Clustering with a Laplacian on an array of the Data: Data -> Clustering.

@@ -111,7 +111,7 @@ PAPERS: tuple[Paper, ...] = (
          "A hypernetwork forgets a task without its data: accuracy at chance, no relapse, other tasks kept."),
   _paper("few_shot", 17, 2021, "cluster", "cluster", "Transductive Few-Shot Learning: Clustering is All You Need?",
          "Clustering alone is a strong few-shot classifier: K-modes reaches 74.8 % on mini-ImageNet with one shot, "
-         "84.5 % with five."),
+         "84.5 % with five.", "implemented"),
   _paper("cuda", 18, 2023, "protect", "protect", "CUDA: Convolution-based Unlearnable Datasets",
          "One private blur a class: a ResNet-18 on CIFAR-10 falls from 94.7 to 18.5 %, and to 44.4 % under "
          "adversarial training at 4/255.", "implemented"),
@@ -138,7 +138,7 @@ PAPERS: tuple[Paper, ...] = (
          "Unlearning Isn't Invisible: Detecting Unlearning Traces in LLMs from Model Outputs",
          "A classifier tells from outputs whether, and how, a model was unlearned."),
   _paper("tell", 27, 2018, "cluster", "cluster", "XAI Beyond Classification: Interpretable Neural Clustering",
-         "k-means as a differentiable layer whose weights are the cluster centres."),
+         "k-means as a differentiable layer whose weights are the cluster centres.", "implemented"),
   _paper("laf", 28, 2024, "forget", "method", "Label-Agnostic Forgetting: A Supervision-Free Unlearning in Deep Models",
          "Forgetting by representations alone comes close to retraining without any label."),
   _paper("unpact", 29, 2025, "audit", "measure", "Understanding the Dilemma of Unlearning for Large Language Models",

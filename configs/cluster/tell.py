@@ -1,0 +1,33 @@
+"""XAI Beyond Classification: Interpretable Neural Clustering (2018): digits by a network whose weights are centres.
+
+  python -m experiments.run --config configs/cluster/tell.py:tiny     digits of 8x8, seconds
+  python -m experiments.run --config configs/cluster/tell.py:small    digits of 8x8, 200 epochs, three seeds, minutes
+  python -m experiments.run --config configs/cluster/tell.py          MNIST of 28x28, convolutions; for a GPU
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  """The experiment in the size `arg`."""
+  size, pick = common.sizes(arg)
+  tell = {
+    "name": "cluster.tell", "k": 10, "encoder": pick(tiny="mlp", full="conv"), "batch_size": 256,
+    "steps": pick(tiny=30, small=1400, full=6000),
+  }  # fmt: skip
+  return ml_collections.ConfigDict({
+    "title": f"Interpretable neural clustering ({size})",
+    "seeds": pick(tiny=(0,), small=(0, 1, 2)),
+    "data": {"name": "data.embedded", "source": pick(tiny="digits", full="mnist5k")},
+    "cluster": {
+      "tell": tell,
+      "reseeded": {**tell, "reseed": True},
+      "as published": {**tell, "compat": True, "rate": 1.0},
+      "without clustering": {**tell, "lam": 0.0, "centre_rate": 0.0},
+      "k_means": {"name": "cluster.k_means", "k": 10},
+    },
+  })
