@@ -13,7 +13,7 @@ methods share one original model. Config fields read here (absent ones are skipp
   reference                     True, or the stage that makes the control (`forget.retrain`)
   select, method, attack        what is done to the trained model
   cluster                       a stage, or a dict of named ones
-  measure                       a stage, or a dict of named ones
+  measure                       a stage, or a dict of named ones; without a model, of the data: each is a row of its own
   seed, seeds                   of what comes before training, and of the trainings
   keys                          seeds of `protect`, each protects once, as a row of its own; absent: `seed`
 
@@ -70,7 +70,7 @@ class Cell(NamedTuple):
     row: protected by what, or changed by what.
     group: the labelling, `` if there is only one.
     seed: of the training.
-    made: hash of the Subject or Clustering.
+    made: hash of the Subject or Clustering, or of the Data if that is what was measured.
     data: hash of the Data it came from.
     scores: measure -> hash of its Scores.
   """
@@ -87,7 +87,7 @@ class Plan(NamedTuple):
   """What an experiment consists of.
 
   Attributes:
-    kind: `protect`, `forget`, `cluster`, `train` or `data`.
+    kind: `protect`, `forget`, `cluster`, `train`, `measure` or `data`.
     stages: hash -> Stage, every stage after those it needs.
     cells: of the result table.
     variants: row -> hash of the Data of that row (protect).
@@ -128,7 +128,7 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     return hash
 
   data = add("data", config["data"], title=short(config["data"]))
-  builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train}
+  builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train, "measure": _measure}
   kind = next((k for k in builders if k in config), "data")
   cells, variants = builders[kind](config, data, add) if kind in builders else ((), {})
   return Plan({"method": "forget"}.get(kind, kind), stages, tuple(cells), variants, data)
@@ -284,4 +284,15 @@ def _cluster(config, data, add):
       k = argument("cluster", stage, "k")
       score = add("score", {"name": "cluster.scores"}, {"clustering": made, "data": data}, {"k": k}, title=name)
       cells.append(Cell(name, "", seed, made, data, {"clustering": score}))
+  return cells + _measure(config, data, add)[0], {}
+
+
+def _measure(config, data, add):
+  cells = []
+  for seed in seeds(config):
+    for name, stage in many(config, "measure").items():
+      score = add("measure", stage, {"data": data}, seed=seed, title=name)
+      alone = stage["name"].startswith("cluster.")
+      require(alone, "config.train", "(missing)", f"say how the model is trained that {stage['name']} measures")
+      cells.append(Cell(name, "", seed, data, data, {short(stage): score}))
   return cells, {}

@@ -15,6 +15,7 @@ from ue_jax.report import tables
 from ue_jax.train import log
 
 BUDGET = "Distance from the clean pictures"
+HALF = " +-"  # ends the name of a score that is half of the interval of the one so named without it
 CRAFTING = ("loss", "kl", "redirect", "redirected")  # what methods that take steps say of them
 
 
@@ -54,12 +55,21 @@ def score_tables(scores: Sequence[Mapping[str, Any]]) -> list[Table]:
     rows = list(dict.fromkeys(s["row"] for s in mine))
     lines = []
     for name in dict.fromkeys(s["name"] for s in mine):
+      if name.endswith(HALF):  # stands beside the value that it belongs to
+        continue
       same = [s for s in mine if s["name"] == name]
       values = [mean([s["value"] for s in same if s["row"] == row]) for row in rows]
+      values = [_interval(mine, name, row, value) for row, value in zip(rows, values)]
       last = same[-1]
       lines.append([name, *values, tables.DIRECTION.get(last["better"], last["better"]), last["target"]])
     out.append(Table(measure, ["score", *rows, "best", "target"], lines))
   return out
+
+
+def _interval(scores: Sequence[Mapping[str, Any]], name: str, row: str, value: Any) -> Any:
+  """The value of one run with half of its interval, where the measure gave that, too; else the value."""
+  halves = [s["value"] for s in scores if (s["row"], s["name"]) == (row, name + HALF)]
+  return (value, halves[0]) if len(halves) == 1 and isinstance(value, float) else value
 
 
 def accuracy_tables(plan: Plan, scores: Sequence[Mapping[str, Any]], results: Any) -> list[Table]:
@@ -109,8 +119,9 @@ def history(results: Any, hash: str) -> Mapping[str, np.ndarray]:
 def clusterings(plan: Plan, results: Any) -> Table:
   """What the methods say of themselves: the cost at the end and the steps taken, means over the seeds."""
   lines = []
-  for row in dict.fromkeys(cell.row for cell in plan.cells):
-    found = [results(cell.made) for cell in plan.cells if cell.row == row]
+  cells = [cell for cell in plan.cells if "clustering" in cell.scores]  # the others measured the data
+  for row in dict.fromkeys(cell.row for cell in cells):
+    found = [results(cell.made) for cell in cells if cell.row == row]
     said = [[getattr(one, what) for one in found] for what in ("cost", "steps")]
     lines.append([row, *(mean([x for x in values if x is not None]) for values in said)])
   return Table("At the end of clustering", ["method", "cost", "steps"], lines)

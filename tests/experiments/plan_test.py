@@ -98,6 +98,16 @@ def test_the_number_of_clusters_asked_for_is_handed_to_their_score():
   assert k(changed(CLUSTER, "cluster", {"name": "cluster.k_means"})) != [3]
 
 
+def test_without_a_model_a_measure_of_the_data_is_a_row_of_its_own():
+  shots = {f"{n} shots": {"name": "cluster.episodes", "shots": n} for n in (1, 5)}
+  alone, beside = plan({"data": CLUSTER["data"], "measure": shots}), plan({**CLUSTER, "measure": shots})
+  assert [(c.row, list(c.scores)) for c in alone.cells] == [("1 shots", ["episodes"]), ("5 shots", ["episodes"])]
+  assert alone.kind == "measure" and {c.made for c in alone.cells} == {alone.clean}
+  assert [c.row for c in beside.cells] == ["k_means", "1 shots", "5 shots"]
+  with pytest.raises(Invalid, match="config.train"):
+    plan({"data": CLUSTER["data"], "measure": {"name": "audit.utility"}})
+
+
 def test_changing_a_measure_makes_only_measures_again():
   other = changed(FORGET, "measure.utility.chunk", 64)
   kinds = ("data", "train", "method", "attack")

@@ -37,6 +37,14 @@ def test_every_measure_has_a_table_with_a_line_a_score_and_a_column_a_row():
   assert membership.rows[0][-1] == 1.0
 
 
+def test_half_of_an_interval_stands_beside_its_value_unless_there_are_several_seeds():
+  both = lambda seed: [score("1 shot", "", seed, name, x, "episodes") for name, x in (("slk", 0.8), ("slk +-", 0.1))]
+  (one,) = tabulate.score_tables(both(0))
+  assert one.rows == [["slk", (0.8, 0.1), "higher", 1.0]]
+  (two,) = tabulate.score_tables(both(0) + both(1))
+  assert two.rows == [["slk", (0.8, 0.0), "higher", 1.0]]
+
+
 def test_clean_pictures_are_brought_to_the_size_of_others_and_otherwise_left():
   clean = np.full((2, 8, 8, 3), 77, np.uint8)
   assert tabulate.like(clean, np.zeros((5, 8, 8, 3), np.uint8)) is clean
