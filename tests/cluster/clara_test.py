@@ -17,18 +17,19 @@ def cost(x, chosen):
   return np.linalg.norm(x[:, None].astype(np.float64) - x[np.asarray(chosen)], axis=-1).min(1).sum()
 
 
-def test_samples_reach_a_cost_near_that_of_all_points_and_keep_the_best(rows, key):
-  found = [clara.fit(rows, 8, key=key, size=60, samples=samples) for samples in (1, 5)]
-  for one in found:
-    np.testing.assert_allclose(one.cost, cost(rows, one.medoids), rtol=1e-4)
-    assert len(set(one.medoids.tolist())) == 8 and bool(one.converged)
-  best = cost(rows, fasterpam.fit(rows, 8, stored=False, mode="eager").medoids)
-  assert best <= float(found[1].cost) < 1.08 * best
+def test_samples_reach_a_cost_near_that_of_all_points(rows, key):
+  found = clara.fit(rows, 8, key=key, size=60)
+  np.testing.assert_allclose(found.cost, cost(rows, found.medoids), rtol=1e-4)
+  assert len(set(found.medoids.tolist())) == 8 and bool(found.converged) and int(found.steps) >= 5
+  groups = rows.reshape(8, 40, 3)
+  within = [np.linalg.norm(g[:, None] - g, axis=-1).sum(0).argmin() + 40 * i for i, g in enumerate(groups)]
+  assert float(found.cost) < 1.08 * cost(rows, within)
   drawn = np.mean([cost(rows, np.random.default_rng(i).choice(320, 8, False)) for i in range(20)])
-  assert float(found[1].cost) < 0.7 * drawn
-  again = clara.fit(rows, 8, key=key, size=60, samples=5)
-  np.testing.assert_array_equal(again.medoids, found[1].medoids)
-  assert int(found[1].steps) > int(found[0].steps)
+  assert float(found.cost) < 0.7 * drawn
+  again = clara.fit(rows, 8, key=key, size=60)
+  np.testing.assert_array_equal(again.medoids, found.medoids)
+  other = clara.fit(rows, 8, key=jax.random.fold_in(key, 1), size=60)
+  assert set(other.medoids.tolist()) != set(found.medoids.tolist())
 
 
 def test_random_candidates_with_enough_patience_end_where_no_swap_gains(rows, key):
@@ -50,7 +51,8 @@ def sizes(jaxpr):
   """The sizes of all arrays in a program, loops included."""
   for equation in jaxpr.eqns:
     yield from (int(np.prod(v.aval.shape)) for v in equation.outvars)
-    for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+    program = lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")
+    for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=program):
       inner = getattr(inner, "jaxpr", inner)
       if hasattr(inner, "eqns"):
         yield from sizes(inner)

@@ -1,7 +1,5 @@
 """Eager swaps against the sequential method, candidate for candidate."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,47 +40,51 @@ def sequential(d, medoids, order=None, patience=None):
   return medoids, cost(medoids), trail, last // n + 2 if trail else 1
 
 
+@jax.jit
+def found(d, start, order, patience, max_steps):
+  ids = jnp.arange(N, dtype=jnp.int32)
+  source = dissimilarities.matrix(d, ids, ids >= 0)
+  state = eager.search(source, start, jnp.float32(1e-7), max_steps, order=order, patience=patience)
+  return state, state.passes, eager._bound(d, state.now, eager.grouped(state.now))
+
+
+def run(d, start, order=None, patience=N, max_steps=1000):
+  order = np.arange(N) if order is None else order
+  return found(d, *(jnp.asarray(v, jnp.int32) for v in (start, order, patience, max_steps)))
+
+
 @pytest.mark.parametrize("kind", ["metric", "asymmetric", "duplicates"])
 @pytest.mark.parametrize("seed", range(3))
 def test_medoids_swaps_and_passes_are_those_of_the_sequential_method(seed, kind):
   d, start = problem(seed, kind)
   medoids, cost, trail, passes = sequential(d, start)
-  found, trace = fasterpam.solve(distances=d, k=K, start=start, mode="eager")
-  assert found.medoids.tolist() == medoids and float(found.cost) == cost
-  assert int(trace.swaps) == len(trail) and int(trace.passes) == passes and bool(found.converged)
-  part = fasterpam.fit(distances=d, k=K, start=start, mode="fasterpam", max_steps=len(trail) // 2)
+  state, took, _ = run(d, start)
+  assert state.now.medoids.tolist() == medoids and float(state.loss) == cost
+  assert int(state.swaps) == len(trail) and int(took) == passes and bool(state.done)
+  part, _, _ = run(d, start, max_steps=len(trail) // 2)
   half = list(start)
   for slot, j in trail[: len(trail) // 2]:
     half[slot] = j
-  assert part.medoids.tolist() == half and not bool(part.converged)
+  assert part.now.medoids.tolist() == half and not bool(part.done)
 
 
-@functools.partial(jax.jit, static_argnames="patience")
-def ordered(d, start, order, patience):
-  ids = jnp.arange(N, dtype=jnp.int32)
-  source = dissimilarities.matrix(d, ids, ids >= 0)
-  return eager.search(source, start, jnp.float32(1e-7), jnp.int32(1000), order=order, patience=patience)
-
-
-def test_another_order_and_less_patience_are_kept_too():
+@pytest.mark.parametrize("patience", [20, N])
+def test_another_order_and_less_patience_are_kept_too(patience):
   d, start = problem(5, "metric")
-  order = np.random.default_rng(1).permutation(N).astype(np.int32)
-  found = ordered(d, jnp.asarray(start, jnp.int32), order, 20)
-  medoids, cost, trail, _ = sequential(d, start, order, 20)
-  assert found.now.medoids.tolist() == medoids and float(found.loss) == cost and int(found.swaps) == len(trail)
+  order = np.random.default_rng(1).permutation(N)
+  state, _, _ = run(d, start, order, patience)
+  medoids, cost, trail, _ = sequential(d, start, order, patience)
+  assert state.now.medoids.tolist() == medoids and float(state.loss) == cost and int(state.swaps) == len(trail)
 
 
 def test_the_bound_is_never_above_the_best_swap_and_refuses_most():
   d, start = problem(2, "metric")
-  final = fasterpam.fit(distances=d, k=K, start=start, mode="eager").medoids
-  ids = jnp.arange(N, dtype=jnp.int32)
-  now = eager.nearest.nearest(dissimilarities.matrix(jnp.asarray(d), ids, ids >= 0), final)
-  bound = np.asarray(eager._bound(jnp.asarray(d), now, eager.grouped(now)))
-  chosen, base = final.tolist(), float(np.sum(now.d1))
+  state, _, bound = run(d, start)
+  chosen, base = state.now.medoids.tolist(), float(state.loss)
   best = np.array([min(d[:, chosen[:m] + [j] + chosen[m + 1 :]].min(1).sum() for m in range(K)) for j in range(N)])
   others = np.setdiff1d(np.arange(N), chosen)
-  assert (bound[others] <= best[others] - base + 1e-3).all()
-  assert (bound[others] > 0).mean() > 0.5
+  assert (np.asarray(bound)[others] <= best[others] - base + 1e-3).all()
+  assert (np.asarray(bound)[others] > 0).mean() > 0.5
 
 
 def test_worked_case():

@@ -30,42 +30,74 @@ def euclidean(x):
   return np.sqrt(((x[:, None] - x) ** 2).sum(-1))
 
 
+K = 4
+
+
 def test_worked_case_of_pam(five):
   found, trace = fasterpam.solve(distances=five, k=2, start=[0, 1])
   assert float(found.cost) == 4 and int(trace.swaps) == 1 and set(found.medoids.tolist()) == {0, 3}
   assert found.labels.tolist() in ([0, 0, 0, 1, 1], [1, 1, 1, 0, 0])
+  single = fasterpam.fit(distances=five, k=1, start=[1])
+  assert float(single.cost) == 14 and single.medoids.tolist() == [0]
 
 
-def test_matrix_and_vectors_one_device_and_many_agree(rows):
-  d = euclidean(rows)
-  one, how = fasterpam.solve(distances=d, k=6, devices=jax.devices()[:1])
-  many, same = fasterpam.solve(distances=d, k=6, devices=jax.devices()[:2])
-  apart, again = fasterpam.solve(rows, 6, stored=False, blocks=True, devices=jax.devices()[:4])
-  for other, trace in ((many, same), (apart, again)):
+def test_one_device_and_many_matrix_and_vectors_agree(rows):
+  d, start = euclidean(rows), [0, 1, 2, 3]
+  one, how = fasterpam.solve(distances=d, k=K, start=start, devices=jax.devices()[:1])
+  four = fasterpam.solve(distances=d, k=K, start=start, devices=jax.devices()[:4])
+  two = fasterpam.solve(rows, K, start="first", stored=False, blocks=True, devices=jax.devices()[:2])
+  for other, trace in (four, two):
     np.testing.assert_array_equal(other.medoids, one.medoids)
     np.testing.assert_array_equal(other.labels, one.labels)
     np.testing.assert_allclose(other.cost, one.cost, rtol=1e-5)
     assert jax.tree.map(int, trace) == jax.tree.map(int, how) and int(how.swaps) > 0
 
 
-def test_rounds_of_many_swaps_do_not_depend_on_the_number_of_devices(rows):
-  one, many = (fasterpam.solve(distances=euclidean(rows), k=6, mode="multi", start="first", devices=jax.devices()[:n])
-               for n in (1, 4))
-  np.testing.assert_array_equal(one[0].medoids, many[0].medoids)
-  assert jax.tree.map(int, one[1]) == jax.tree.map(int, many[1])
-  assert int(one[1].passes) < int(one[1].swaps)
+def rounds(d, medoids):
+  """FastPAM2 in float64: the best candidate of each medoid, in the order of what they gain, while they still do."""
+  cost = lambda m: d[:, m].min(1).sum()
+  change = lambda m, slot, j: cost([*m[:slot], j, *m[slot + 1 :]]) - cost(m)
+  medoids, swaps, passes, found = list(medoids), 0, 0, True
+  while found:
+    found, passes = False, passes + 1
+    table = np.array([[np.inf if j in medoids else change(medoids, slot, j) for j in range(len(d))]
+                      for slot in range(len(medoids))])
+    for slot in np.argsort(table.min(1), kind="stable"):
+      j = int(table[slot].argmin())
+      if table[slot, j] < 0 and j not in medoids and change(medoids, slot, j) < 0:
+        medoids[slot], swaps, found = j, swaps + 1, True
+  return medoids, swaps, passes
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "l1", "cosine"])
+def test_rounds_over_four_devices_are_those_of_the_sequential_method():
+  took = np.zeros(2, int)
+  for seed in range(4):
+    d = np.random.default_rng(seed).integers(1, 99, (42, 42)).astype(np.float64)
+    np.fill_diagonal(d, 0)
+    found, trace = fasterpam.solve(distances=d, k=K, mode="multi", start=[0, 1, 2, 3], devices=jax.devices()[:4])
+    medoids, swaps, passes = rounds(d, [0, 1, 2, 3])
+    assert found.medoids.tolist() == medoids
+    assert (int(trace.swaps), int(trace.passes)) == (swaps, passes)
+    took += swaps, passes
+  assert took[0] > took[1]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_every_source_gives_the_same_dissimilarities(rows, metric):
-  x, ids = jnp.asarray(rows), jnp.arange(42, dtype=jnp.int32)
-  d = distances.pairwise(x, x, metric) * (1 - jnp.eye(42))
-  some = jnp.asarray([5, 0, 41], jnp.int32)
-  for source in (dissimilarities.matrix(d, ids, ids >= 0), dissimilarities.vectors(x, ids, ids >= 0, metric)):
-    np.testing.assert_allclose(source.rows(some), d[some], atol=1e-4)
-    np.testing.assert_allclose(source.columns(some), d[:, some], atol=1e-4)
-    np.testing.assert_allclose(source.columns(some, some), d[some][:, some], atol=1e-4)
-    np.testing.assert_array_equal(jnp.diagonal(source.columns(ids)), 0)
+  ids, some = jnp.arange(42, dtype=jnp.int32), jnp.asarray([5, 0, 41], jnp.int32)
+
+  @jax.jit
+  def looked_up(x):
+    d = distances.pairwise(x, x, metric) * (1 - jnp.eye(42))
+    expected = d[some], d[:, some], d[some][:, some], d[:, 7:9], jnp.zeros(42)
+    every = (dissimilarities.matrix(d, ids, ids >= 0), dissimilarities.vectors(x, ids, ids >= 0, metric))
+    return expected, [(s.rows(some), s.columns(some), s.columns(some, some), s.span(jnp.int32(7), 2),
+                       jnp.diagonal(s.columns(ids))) for s in every]
+
+  expected, found = looked_up(rows)
+  for source in found:
+    for a, b in zip(source, expected):
+      np.testing.assert_allclose(a, b, atol=1e-4)
 
 
 def swaps_that_gain(d, medoids):
@@ -74,13 +106,15 @@ def swaps_that_gain(d, medoids):
   return sum(cost(swap) < cost(medoids) * (1 - 1e-6) for swap in others)
 
 
-def test_ends_of_swapping_are_local_optima_and_alternating_is_not():
-  d = euclidean(np.random.default_rng(4).normal(size=(42, 5)))
-  for mode in ("pam", "multi"):
-    assert swaps_that_gain(d, np.asarray(fasterpam.fit(distances=d, k=6, mode=mode, start="first").medoids)) == 0
-  naive = fasterpam.fit(distances=d, k=6, mode="alternate", start="first")
-  assert swaps_that_gain(d, np.asarray(naive.medoids)) > 0
-  assert float(naive.cost) > 1.01 * float(fasterpam.fit(distances=d, k=6, start="first").cost)
+def test_swapping_ends_in_a_local_optimum_and_alternating_does_not():
+  d, start = euclidean(np.random.default_rng(4).normal(size=(42, 5))), [0, 1, 2, 3]
+  found = fasterpam.fit(distances=d, k=K, start=start)
+  naive = fasterpam.fit(distances=d, k=K, start=start, mode="alternate")
+  assert swaps_that_gain(d, np.asarray(found.medoids)) == 0 < swaps_that_gain(d, np.asarray(naive.medoids))
+  assert float(naive.cost) > 1.01 * float(found.cost)
+  for slot, members in enumerate(np.asarray(naive.labels) == np.arange(K)[:, None]):
+    inside = d[np.ix_(members, members)].sum(0)
+    assert inside.min() >= d[members, naive.medoids[slot]].sum() - 1e-4
 
 
 @pytest.mark.parametrize("field, how", [

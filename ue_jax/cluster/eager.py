@@ -78,10 +78,8 @@ def search(source: Source, medoids, tol, max_steps, blocks: bool = False, *, ord
     patience: refusals in a row after which to end; default n.
   """
   del blocks
-  n, k = source.n, medoids.shape[0]
+  n = source.n
   patience = n if patience is None else patience
-  if k == 1 and order is None:
-    return _single(source, medoids)
 
   def going(state):
     return (state.t < state.last + patience) & (state.swaps < max_steps)
@@ -168,7 +166,8 @@ def _next(mask, i):
   return jnp.min(jnp.where(mask & (at >= i), at, size))
 
 
-def _single(source: Source, medoids) -> Eager:
+def single(source: Source, medoids) -> Eager:
+  """The one point of the lowest total cost, as if found from `medoids` int32 `[1]` in one pass."""
   now = nearest.nearest(source, build.build(source, 1, jax.random.key(0)))
   one, zero = jnp.int32(1), jnp.int32(0)
   swaps = jnp.any(now.medoids != medoids).astype(jnp.int32)

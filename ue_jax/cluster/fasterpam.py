@@ -63,7 +63,7 @@ def solve(
       be symmetric nor keep the triangle inequality. Computed with in float32; C order is read fastest.
     metric: between rows of x, one of `distances.METRICS`.
     start: `build`, `lab`, `k-means++`, `random`, `first`, or positions int `[k]`, all different.
-    mode: see the module.
+    mode: see the module; a single medoid is found at once, whatever the mode.
     key: PRNG key, needed by `lab`, `k-means++` and `random`; the result is a pure function of the arguments.
     max_steps: most swaps (`alternate`: iterations).
     tol: a swap must lower the cost by more than this part of it.
@@ -94,6 +94,8 @@ def solve(
 
 def _begin_and_search(source, state, *, start, k, mode, blocks):
   medoids = build.STARTS[start](source, k, state["key"]) if start else state["start"]
+  if k == 1:
+    return eager.single(source, medoids)
   return MODES[mode](source, medoids, state["tol"], state["max_steps"], blocks)
 
 
