@@ -1,8 +1,11 @@
 """Spectral clustering of real handwritten digits by the graph of their ten nearest neighbours, beside k-means.
 
-  python -m experiments.run --config configs/cluster/spectral.py:tiny     8x8 digits, one seed, seconds
-  python -m experiments.run --config configs/cluster/spectral.py:small    8x8 digits, three seeds
+  python -m experiments.run --config configs/cluster/spectral.py:tiny     8x8 digits, one seed, 30 s
+  python -m experiments.run --config configs/cluster/spectral.py:small    8x8 digits, three seeds, a minute
   python -m experiments.run --config configs/cluster/spectral.py          5000 pictures of MNIST, no matrix formed
+
+Seen with `:small` against the digit (label): spectral ACC 0.888, NMI 0.872, ARI 0.819 with every seed; k-means ACC 0.793,
+NMI 0.743, ARI 0.667.
 """
 
 from __future__ import annotations
