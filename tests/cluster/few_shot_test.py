@@ -168,6 +168,18 @@ def test_without_the_graph_it_is_k_means_that_keeps_its_labels(small, key):
   assert bool(clustering.converged) and int(clustering.steps) == steps
 
 
+def test_a_cluster_that_would_die_stops_it_with_what_was_before(key):
+  x = np.random.default_rng(7).normal(size=(N, D)) * 0.1 + 10 * np.eye(3)[np.arange(N) % 3]
+  x[0] = [11.2, 0, 0]  # a cluster of its own at first, all of whose neighbours lie in another
+  start = np.concatenate([10 * np.eye(3), [[12, 0, 0]]])
+  _, found = fitted((x.astype(np.float32), np.full(N, -1, np.int32), start), key, lam=20.0)
+  assert bool(found.done) and not bool(found.converged) and np.isfinite(float(found.cost))
+  np.testing.assert_array_equal(np.bincount(found.labels), [19, 20, 20, 1])
+  _, weak = fitted((x.astype(np.float32), np.full(N, -1, np.int32), start), key, lam=0.1)
+  np.testing.assert_array_equal(np.bincount(weak.labels), [19, 20, 20, 1])
+  assert bool(weak.converged)
+
+
 def test_a_diagonal_makes_a_strong_graph_descend(small, key):
   """Two groups of points that name each other only: W has the eigenvalue -M, so parallel updates swing."""
   index = jnp.asarray(np.concatenate([np.tile([3, 4, 5], (3, 1)), np.tile([0, 1, 2], (3, 1))]), jnp.int32)

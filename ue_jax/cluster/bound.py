@@ -67,7 +67,8 @@ class Solution(NamedTuple):
     centers: float32 `[k, d]`, the prototypes behind `soft`.
     cost: E without its entropy.
     steps: int32 scalar, prototypes computed.
-    done, converged: whether it stopped, and whether by `tol`; a cluster that would lose its last point stops it, too.
+    done, converged: whether it stopped, and whether by `tol`. It also stops, as published, where a cluster would lose
+      its last point, with what was before: too large a `lam` may do that at once, with the nearest starts as labels.
     trace: see `Trace`.
   """
 
@@ -119,10 +120,12 @@ def solve(
     kept = old._replace(done=lost, trace=trace)
     return jax.tree.map(lambda a, b: jnp.where(lost, a, b), kept, made)
 
-  soft = fixed(jax.nn.softmax(-unary(centers)))
+  a = unary(centers)
+  soft = fixed(jax.nn.softmax(-a))
+  value = jnp.sum(soft * (a - numbers.lam / 2 * neighbours(soft)))
   blank = Trace(jnp.full(trace, jnp.nan, jnp.float32), jnp.full(trace, -1, jnp.int32))
   false = jnp.bool_(False)
-  begin = Solution(first(soft), soft, centers, jnp.float32(jnp.inf), jnp.int32(0), false, false, blank)
+  begin = Solution(first(soft), soft, centers, value, jnp.int32(0), false, false, blank)
   return jax.lax.while_loop(lambda s: ~s.done & (s.steps < numbers.max_steps), step, begin)
 
 

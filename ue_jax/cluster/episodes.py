@@ -34,7 +34,7 @@ METHODS = {
   "slk_bo": (few_shot.infer, {"prototypes": "bound_modes"}, 0.3),
   "laplacian_shot": (few_shot.laplacian_shot, {}, 0.7),
 }
-CHUNK = 500  # episodes at once
+CHUNK = 1000  # episodes at once
 
 
 class Episodes(NamedTuple):
@@ -136,7 +136,7 @@ def tuned(x, episodes: Episodes, method: str, grid: Sequence[float], **settings:
 
 
 def measure(
-  methods: Sequence[str] = ("prototype", "k_means", "slk_means"), array: str = "image", label: str = "label",
+  methods: Sequence[str] = ("prototype", "slk_means"), array: str = "image", label: str = "label",
   episodes: int = 600, way: int = 0, shots: int = 1, queries: int = 15, concentration: float = 0.0,
   normalise: str = "cl2n", neighbours: int = 2, lam: Mapping[str, float] = {}, grid: Sequence[float] = (),
   validation: Sequence[int] = (), base: str = "",
