@@ -35,7 +35,7 @@ class Best(NamedTuple):
 
 def fit(
   x=None, k: int = 8, *, key, distances=None, metric: str = "euclidean", samples: int = 5, size: int = 0,
-  mode: str = "eager", max_steps=100_000, tol=1e-7, devices=None,
+  mode: str = "eager", max_steps=100_000, tol=1e-8, devices=None,
 ) -> Clustering:
   """FasterCLARA: k-medoids of a few samples, of which the best medoids for all points are kept.
 
@@ -66,7 +66,7 @@ def fit(
 
 def clarans(
   x=None, k: int = 8, *, key, distances=None, metric: str = "euclidean", restarts: int = 2, patience: float = 0.025,
-  max_steps=100_000, tol=1e-7, devices=None,
+  max_steps=100_000, tol=1e-8, devices=None,
 ) -> Clustering:
   """FastCLARANS: candidates in random order are judged for all k medoids at once; the best of a few restarts.
 

@@ -52,7 +52,7 @@ def fit(x=None, k: int = 8, **how) -> Clustering:
 
 def solve(
   x=None, k: int = 8, *, distances=None, metric: str = "euclidean", start: Any = "build", mode: str = "pam", key=None,
-  max_steps=100_000, tol=1e-7, stored: bool | None = None, blocks: bool | None = None, devices=None,
+  max_steps=100_000, tol=1e-8, stored: bool | None = None, blocks: bool | None = None, devices=None,
 ) -> tuple[Clustering, Trace]:
   """`fit`, and how the result was reached.
 

@@ -14,7 +14,8 @@ from ue_jax.cluster import dissimilarities, nearest
 from ue_jax.cluster.distances import METRICS
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering
-from ue_jax.parallel.spread import spread
+from ue_jax.parallel import mesh
+from ue_jax.parallel.spread import allsum, spread
 
 STORED = 2**32  # bytes up to which the matrix of vectors is formed
 ALONE = 1024  # points below which one device is used
@@ -68,6 +69,14 @@ def choose(devices, n: int) -> tuple:
   return tuple(devices)
 
 
+def place(distances, devices=None) -> jax.Array:
+  """Cuts the columns of a matrix over the devices (default: all), so that fits need not copy it each time.
+
+  The number of columns must be a multiple of that of the devices.
+  """
+  return jax.device_put(distances, mesh.split(mesh.mesh(devices), 1))
+
+
 def run(on: Points, method: Callable, state: dict, devices: tuple, **static: Any) -> tuple[Clustering, Trace]:
   """Runs `method(source, state, **static)` with the candidates cut over the devices.
 
@@ -76,6 +85,7 @@ def run(on: Points, method: Callable, state: dict, devices: tuple, **static: Any
   compiled = _compiled(on.kind, on.metric, method, tuple(sorted(static.items())), devices)
   batch = {"given": on.given, "ids": np.arange(on.n, dtype=np.int32), "mask": np.ones(on.n, np.float32)}
   found = compiled(state, batch)[1]
+  _check_entries(found["unfit"])
   return Clustering(**found["clustering"]), Trace(**found["trace"])
 
 
@@ -84,13 +94,32 @@ def _compiled(kind, metric, method, static, devices):
   def step(state, batch, axis=None):
     given, ids, valid = batch["given"], batch["ids"], batch["mask"] > 0
     if kind == "matrix":
-      source = dissimilarities.matrix(given, ids, valid, axis)
+      source, unfit = dissimilarities.matrix(given, ids, valid, axis), _unfit(given, ids, axis)
     else:
-      source = getattr(dissimilarities, kind)(given, ids, valid, metric, axis)
-    return state, _report(method(source, state, **dict(static)))
+      source, unfit = getattr(dissimilarities, kind)(given, ids, valid, metric, axis), jnp.zeros(2, jnp.int32)
+    usable = {**state, "max_steps": jnp.where(jnp.any(unfit > 0), 0, state["max_steps"])}
+    return state, {**_report(method(source, usable, **dict(static))), "unfit": unfit}
 
   axes = {"given": 1 if kind == "matrix" else None, "ids": 0, "mask": 0}
   return spread(step, mode="one" if len(devices) == 1 else "shard_map", devices=devices, batch_axes=axes)
+
+
+def _unfit(d, ids, axis):
+  """How many entries are not finite or negative, and how many of the diagonal are not 0, int32 `[2]`."""
+  bad = lambda i, count: count + (~((d[i] >= 0) & (d[i] < jnp.inf))).astype(jnp.int32)
+  entries = jax.lax.fori_loop(0, d.shape[0], bad, jnp.zeros(d.shape[1], jnp.int32))  # faster than XLA's reductions
+  own = d[ids, jnp.arange(d.shape[1])] != 0
+  return allsum(jnp.stack([jnp.sum(entries), jnp.sum(own, dtype=jnp.int32)]), axis)
+
+
+def _check_entries(unfit) -> None:
+  if isinstance(unfit, jax.core.Tracer):
+    return
+  entries, own = np.asarray(unfit).tolist()
+  fix = "give finite dissimilarities of at least 0"
+  require(entries == 0, "cluster.distances", f"{entries} entries that are NaN, infinite or negative", fix)
+  value = f"{own} points at a distance from themselves"
+  require(own == 0, "cluster.distances", value, "set the diagonal to 0: a medoid serves itself at no cost")
 
 
 def _report(found) -> dict:
@@ -112,34 +141,21 @@ def checked_rows(x, metric: str) -> jax.Array:
   x = _numbers(x, "cluster.x", "give rows [n, d] of numbers")
   require(x.ndim == 2 and x.size > 0, "cluster.x", x.shape, "give rows [n, d] of numbers")
   if not isinstance(x, jax.core.Tracer):
-    require(bool(jnp.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
+    require(bool(np.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
+  x = jnp.asarray(x)
   return x if metric == "cosine" else x - jnp.mean(x, axis=0)
 
 
-def checked_matrix(d) -> jax.Array:
-  """A matrix of dissimilarities as float32 `[n, n]`.
+def checked_matrix(d):
+  """A matrix of dissimilarities as float32 `[n, n]`, of numpy or JAX as it was given; `run` looks at its entries.
 
   Raises:
-    Invalid: unless it is square, finite, at least 0, and 0 on the diagonal.
+    Invalid: unless it is a square matrix of numbers.
   """
   d = _numbers(d, "cluster.distances", "give a square matrix of numbers")
   square = d.ndim == 2 and d.shape[0] == d.shape[1] and d.size > 0
   require(square, "cluster.distances", d.shape, "give a square matrix [n, n]")
-  if isinstance(d, jax.core.Tracer):
-    return d
-  unfit, diagonal = (int(count) for count in _unfit(d))
-  fix = "give finite dissimilarities of at least 0"
-  require(unfit == 0, "cluster.distances", f"{unfit} entries that are NaN, infinite or negative", fix)
-  value = f"{diagonal} points at a distance from themselves"
-  require(diagonal == 0, "cluster.distances", value, "set the diagonal to 0")
   return d
-
-
-@jax.jit
-def _unfit(d):
-  bad = lambda i, count: count + (~((d[i] >= 0) & (d[i] < jnp.inf))).astype(jnp.int32)
-  unfit = jax.lax.fori_loop(0, d.shape[0], bad, jnp.zeros(d.shape[0], jnp.int32))  # XLA's reductions are slower here
-  return jnp.sum(unfit), jnp.sum(jnp.diagonal(d) != 0, dtype=jnp.int32)
 
 
 def checked_start(start, n: int, k: int) -> jax.Array:
@@ -162,7 +178,6 @@ def _numbers(values, field: str, fix: str):
     return values.astype(jnp.float32)
   try:
     array = np.asarray(values)
-    kind = array.dtype.kind
-    return jnp.asarray(array if kind in "fiub" else array.astype(np.float64), jnp.float32)
+    return np.asarray(array if array.dtype.kind in "fiub" else array.astype(np.float64), np.float32)
   except (ValueError, TypeError) as error:
     raise Invalid(field, type(values).__name__, fix) from error
