@@ -4,8 +4,8 @@
   python -m experiments.run --config configs/cluster/spectral.py:small    8x8 digits, three seeds, a minute
   python -m experiments.run --config configs/cluster/spectral.py          5000 pictures of MNIST, no matrix formed
 
-Seen with `:small` against the digit (label): spectral ACC 0.888, NMI 0.872, ARI 0.819 with every seed; k-means ACC 0.793,
-NMI 0.743, ARI 0.667.
+Seen with `:small` against the digit (label): spectral ACC 0.888, NMI 0.872, ARI 0.819 with every seed; k-means
+ACC 0.793, NMI 0.743, ARI 0.667.
 """
 
 from __future__ import annotations
