@@ -84,6 +84,8 @@ def run(on: Points, method: Callable, state: dict, devices: tuple, **static: Any
   """
   compiled = _compiled(on.kind, on.metric, method, tuple(sorted(static.items())), devices)
   batch = {"given": on.given, "ids": np.arange(on.n, dtype=np.int32), "mask": np.ones(on.n, np.float32)}
+  if len(devices) == 1:  # a matrix that was cut over several would be computed with in pieces
+    batch = jax.device_put(batch, devices[0])
   found = compiled(state, batch)[1]
   _check_entries(found["unfit"])
   return Clustering(**found["clustering"]), Trace(**found["trace"])

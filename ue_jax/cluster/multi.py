@@ -63,18 +63,23 @@ def one_round(source: Source, state: Rounds, tol, max_steps, blocks: bool = Fals
   js, values = each_best(source, before, state.costs)
   columns = source.columns(js)
 
-  def attempt(i, carry):
-    now, loss, swaps = carry
-    slot = order[i]
-    column = jax.lax.dynamic_slice_in_dim(columns, slot, 1, 1)[:, 0]
-    free = ~jnp.any(now.medoids == js[slot])
-    gains = free & (nearest.gain(now, slot, column) < -tol * loss) & (swaps < max_steps)
-    now = nearest.swap(now, slot, js[slot], column, gains)[0]
-    return now, nearest.total(now.d1), swaps + gains.astype(jnp.int32)
-
   order = jnp.argsort(values)
   count = jnp.sum((values < 0).astype(jnp.int32))
-  now, loss, swaps = jax.lax.fori_loop(0, count, attempt, (before, state.loss, state.swaps))
+  column = lambda i: jax.lax.dynamic_slice_in_dim(columns, order[i], 1, 1)[:, 0]
+
+  def gains(i, now, loss):
+    free = ~jnp.any(now.medoids == js[order[i]])
+    return free & (nearest.gain(now, order[i], column(i)) < -tol * loss)
+
+  def attempt(carry):
+    i, now, loss, swaps = carry
+    i = jax.lax.while_loop(lambda i: (i < count) & ~gains(i, now, loss), lambda i: i + 1, i)
+    really = i < count
+    now = nearest.swap(now, order[i], js[order[i]], column(i), really)[0]
+    return i + 1, now, nearest.total(now.d1), swaps + really.astype(jnp.int32)
+
+  start = (jnp.int32(0), before, state.loss, state.swaps)
+  _, now, loss, swaps = jax.lax.while_loop(lambda c: (c[0] < count) & (c[3] < max_steps), attempt, start)
   changed = (now.near != before.near) | (now.d1 != before.d1) | (now.d2 != before.d2)
   points, many = listed(changed)
   costs = swap_costs.update(source, state.costs, before, now, points, many, blocks)
