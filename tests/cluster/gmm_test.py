@@ -5,7 +5,7 @@ import pytest
 
 from ue_jax.cluster import gmm, mixture, scores
 from ue_jax.core.errors import Invalid
-from ue_jax.core.nouns import Data
+from ue_jax.core.nouns import Clustering, Data
 from ue_jax.parallel import spread
 
 N, D, K = 300, 3, 4  # one shape for most tests, so few programs
@@ -107,14 +107,29 @@ def test_known_rows_keep_their_component_and_pull_the_others(cloud, key):
 
 
 def test_absent_components_get_nobody_and_do_not_count(cloud, key):
-  x = cloud[0]
-  found, fit = gmm.fit(x, K, key=key, active=[True, False, True, False])
+  x, _, begin = cloud
+  begin = begin // 2 * 2
+  found, fit = gmm.fit(x, K, key=key, start=begin, max_steps=20, tol=0.0)
   assert set(np.asarray(found.labels).tolist()) == {0, 2}
   np.testing.assert_array_equal(fit.mixture.weights[np.array([1, 3])], 0)
   assert float(gmm.parameters(fit.mixture)) == 2 * 6 + 2 * 3 + 1
-  begin = np.eye(2)[np.asarray(found.labels) // 2]
-  _, _, _, seen = oracle(x, np.ones(N), np.full(N, -1), begin, 200)
-  assert float(fit.likelihood) == pytest.approx(seen[-1], abs=0.02)
+  expected = oracle(x, np.ones(N), np.full(N, -1), np.eye(2)[begin // 2], 20)
+  np.testing.assert_allclose(np.asarray(fit.mixture.means)[[0, 2]], expected[1], atol=1e-4)
+
+
+def test_the_start_keeps_to_active_components_and_agrees_with_known_rows(cloud, key, monkeypatch):
+  x, label, _ = cloud
+  asked = []
+
+  def fit(x, k, *, key, weights):
+    asked.append(k)
+    return Clustering(np.where(label < 2, 1, 0))
+
+  monkeypatch.setattr(gmm.k_means, "fit", fit)
+  known = np.where((np.arange(N) % 4 == 0) & (label < 2), 3, -1)
+  found, _ = gmm.fit(x, K, key=key, labels=known, active=[True, False, False, True], max_steps=1)
+  assert asked == [2] and set(np.asarray(found.labels).tolist()) == {0, 3}
+  assert np.mean((np.asarray(found.labels) == 3) == (label < 2)) > 0.8
 
 
 def test_full_covariances_find_turned_blobs_where_spherical_ones_do_not(key):
@@ -123,8 +138,9 @@ def test_full_covariances_find_turned_blobs_where_spherical_ones_do_not(key):
   flat = rng.normal(size=(N, D)) * [2.5, 0.25, 0.25]
   turn = np.array([[1, 1, 0], [-1, 1, 0], [0, 0, np.sqrt(2)]]) / np.sqrt(2)
   x = (flat + np.stack([0 * label, 2.5 * label, 0 * label], 1)) @ turn
-  assert scores.ari(label, gmm.fit(x, K, key=key, restarts=8)[0].labels) >= 0.98
-  assert scores.ari(label, gmm.fit(x, K, key=key, covariance="spherical", restarts=8)[0].labels) <= 0.9
+  noisy = np.where(rng.random(N) < 0.1, rng.integers(0, K, N), label)
+  assert scores.ari(label, gmm.fit(x, K, key=key, start=noisy)[0].labels) >= 0.98
+  assert scores.ari(label, gmm.fit(x, K, key=key, start=label, covariance="spherical")[0].labels) <= 0.9
 
 
 @KINDS
@@ -178,6 +194,13 @@ def test_steps_are_equal_on_any_number_of_devices(cloud, mode, devices):
     one, many = alone(one, batch)[0], together(many, batch)[0]
   for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(many)):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_wide_covariances_are_inverted_like_narrow_ones():
+  wide = np.tril(np.random.default_rng(4).normal(size=(2, 70, 70)) * 0.1 + np.eye(70)).astype(np.float32)
+  for lower in (wide, wide[:, :5, :5]):
+    found = jax.jit(mixture._inverse)(lower)
+    np.testing.assert_allclose(found @ lower, np.broadcast_to(np.eye(lower.shape[-1]), lower.shape), atol=1e-4)
 
 
 def test_blocks_of_rows_give_what_all_rows_give_at_once(cloud):

@@ -95,14 +95,15 @@ def fit(
 
 
 def cluster(
-  k: int = 10, array: str = "image", data_set: str = "", covariance: str = "full", restarts: int = 1,
+  k: int = 10, array: str = "image", data_set: str = "", covariance: str = "diag", restarts: int = 1,
   max_steps: int = 100, tol: float = 1e-3, reg: float = 1e-6,
 ) -> Procedure:  # fmt: skip
   """A mixture of Gaussians on an array of the Data, flattened to one row a sample: Data -> Clustering.
 
   Args:
     k, array, data_set: as for `k_means.cluster`.
-    covariance, restarts, max_steps, tol, reg: see `fit`. For bytes as floats in [0, 1] a `reg` of 1e-3 is sensible.
+    covariance: see `fit`; for pictures, which have more pixels than there are samples, not `full`.
+    restarts, max_steps, tol, reg: see `fit`. For bytes as floats in [0, 1] a `reg` of 1e-2 is sensible.
   """
 
   def go(key, data: Data) -> Clustering:

@@ -116,7 +116,8 @@ def maximise(mixture: Mixture, by: Factors, seen: Moments, reg: jax.Array) -> Mi
     means = mixture.means + jnp.matmul(by.root, move[..., None], precision=HIGHEST)[..., 0]
     scatter = seen.second - seen.count[:, None, None] * move[:, :, None] * move[:, None]
     tied = mixture.covariances.shape[0] == 1
-    whole = jnp.sum(scatter, axis=0, keepdims=True) / jnp.maximum(jnp.sum(seen.count), EPS) if tied else scatter / count[:, None, None]
+    whole = jnp.sum(scatter, axis=0, keepdims=True) if tied else scatter
+    whole = whole / jnp.maximum(jnp.sum(seen.count), EPS) if tied else whole / count[:, None, None]
     covariances = _regular(_symmetric(_sandwich(by.root, whole)), reg)
     kept = jnp.ones(1, bool)[:, None, None] if tied else present[:, None, None]
   covariances = jnp.where(kept, covariances, mixture.covariances)
@@ -146,7 +147,10 @@ def block_size(k: int, d: int) -> int:
 
 
 def _inverse(lower: jax.Array) -> jax.Array:
-  """The inverses of lower triangular matrices, row by row: a batched triangular solve takes long to compile on CPU."""
+  """The inverses of lower triangular matrices; of small ones row by row: the batched solve takes long to compile."""
+  if lower.shape[-1] > 64:
+    eye = jnp.broadcast_to(jnp.eye(lower.shape[-1], dtype=lower.dtype), lower.shape)
+    return jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
 
   def row(i, done):
     at = jax.lax.dynamic_index_in_dim(lower, i, -2, keepdims=False)
