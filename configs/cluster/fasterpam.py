@@ -4,7 +4,9 @@
   python -m experiments.run --config configs/cluster/fasterpam.py:small    8x8 digits, k = 100, seconds
   python -m experiments.run --config configs/cluster/fasterpam.py          5000 pictures of MNIST, 28x28, under a minute
 
-The naive method to compare with: `--config.cluster.mode=alternate`.
+Seen on two shared CPU cores: tiny ends at a cost of 3197 after 4 swaps, small at 2174 after 24 swaps (13 s with all
+compilation). The naive method, `--config.cluster.mode=alternate`, moves hardly a medoid from the same start: 2192; from
+random medoids it ended at 2294 and 2306, swapping at 2177 and 2173.
 """
 
 from __future__ import annotations
