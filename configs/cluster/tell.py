@@ -3,6 +3,17 @@
   python -m experiments.run --config configs/cluster/tell.py:tiny     digits of 8x8, seconds
   python -m experiments.run --config configs/cluster/tell.py:small    digits of 8x8, 200 epochs, three seeds, minutes
   python -m experiments.run --config configs/cluster/tell.py          MNIST of 28x28, convolutions; for a GPU
+
+Expect of `small` for the seeds 0, 1, 2 (15 s of one core each; all ten clusters are used in every run):
+
+  tell                  accuracy 0.754, 0.870, 0.779   NMI 0.761 +- 0.014
+  reseeded              accuracy 0.779, 0.824, 0.804   NMI 0.776 +- 0.035
+  as published          accuracy 0.636, 0.786, 0.680   NMI 0.682 +- 0.032
+  without clustering    accuracy 0.346, 0.435, 0.318   centres stay where they began
+  k_means               accuracy 0.794, 0.791, 0.790   on the pixels
+
+With convolutions most centres are nearest to no code at first, and stay there unless they are reseeded: after 210 steps
+on the 8x8 digits the accuracy was 0.75 with reseeding and 0.36, with four clusters in use, without.
 """
 
 from __future__ import annotations

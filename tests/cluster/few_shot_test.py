@@ -8,6 +8,7 @@ import pytest
 from ue_jax.cluster import bound, episodes, few_shot, neighbours, scores
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
+from ue_jax.parallel import mesh
 
 EPISODES, WAY, QUERIES = 100, 5, 15
 LAMS = jnp.asarray([0.0, 0.7], jnp.float32)
@@ -166,6 +167,15 @@ def test_without_the_graph_it_is_k_means_that_keeps_its_labels(small, key):
   np.testing.assert_array_equal(clustering.labels, labels)
   np.testing.assert_allclose(clustering.centers, centers, atol=1e-5)
   assert bool(clustering.converged) and int(clustering.steps) == steps
+
+
+def test_rows_cut_over_four_devices_give_the_labels_of_one(small, key):
+  x, known, start = small
+  over = mesh.mesh(jax.devices()[:4])
+  cut = (jax.device_put(jnp.asarray(x), mesh.split(over)), known, start)
+  (one, soft), (many, spread) = fitted(small, key), fitted(cut, key)
+  np.testing.assert_array_equal(one.labels, many.labels)
+  np.testing.assert_allclose(soft.soft, spread.soft, atol=1e-5)
 
 
 def test_a_cluster_that_would_die_stops_it_with_what_was_before(key):

@@ -176,14 +176,16 @@ def test_unused_centres_move_to_the_farthest_codes_when_an_epoch_begins_on_any_n
   centers = jnp.asarray([[1.0, 0, 0], [-1.0, 0, 0], [-1.0, 0, 0], [1.0, 0.1, 0]])
   state = state._replace(params={"net": {}, "centers": tell.unit(centers)}, state={"net": {}, "used": used})
   batch, ends = procedure.batch(0, data_of(x), 0), []
-  for mode, n in (("one", 1), ("shard_map", 2)):
-    after, _ = spread.spread(procedure.step, mode=mode, devices=jax.devices()[:n])(state, batch)
+  modes = (("one", 1), ("shard_map", 2))
+  runs = [spread.spread(procedure.step, mode=mode, devices=jax.devices()[:n]) for mode, n in modes]
+  for run in runs:
+    after, _ = run(state, batch)
     ends.append(np.asarray(after.params["centers"]))
   for end in ends:
     np.testing.assert_allclose(end[[0, 3]], tell.unit(centers)[jnp.asarray([0, 3])], atol=1e-6)
     assert sorted(end[1:3].argmax(1).tolist()) == [1, 2] and (end[1:3].max(1) > 0.999).all()
     np.testing.assert_allclose(end, ends[0], atol=1e-6)
-  still, _ = spread.spread(procedure.step, mode="one")(state, {**batch, "begins": np.float32(0)})
+  still, _ = runs[0](state, {**batch, "begins": np.float32(0)})
   np.testing.assert_allclose(still.params["centers"], state.params["centers"], atol=1e-6)
 
 

@@ -137,7 +137,7 @@ def tuned(x, episodes: Episodes, method: str, grid: Sequence[float], **settings:
 
 def measure(
   methods: Sequence[str] = ("prototype", "slk_means"), array: str = "image", label: str = "label",
-  episodes: int = 600, way: int = 0, shots: int = 1, queries: int = 15, concentration: float = 0.0,
+  episodes: int = 100, way: int = 0, shots: int = 1, queries: int = 15, concentration: float = 0.0,
   normalise: str = "cl2n", neighbours: int = 2, lam: Mapping[str, float] = {}, grid: Sequence[float] = (),
   validation: Sequence[int] = (), base: str = "",
 ) -> Procedure:
