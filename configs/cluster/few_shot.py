@@ -17,8 +17,8 @@ cores):
   laplacian_shot    0.822 +- 0.015   0.912 +- 0.008   0.862 +- 0.011
 
 What clustering gains over the nearest prototype needs queries that are balanced over the classes: where their shares
-are drawn from a Dirichlet distribution, none is better than the prototype (five shots). All 1797 digits clustered without labels:
-k-modes reaches an accuracy of 0.736, with the Laplacian 0.792 (NMI 0.731 and 0.838).
+are drawn from a Dirichlet distribution, none is better than the prototype (five shots). All 1797 digits clustered
+without labels: k-modes reaches an accuracy of 0.736, with the Laplacian 0.792 (NMI 0.731 and 0.838).
 """
 
 from __future__ import annotations
