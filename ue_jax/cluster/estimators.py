@@ -11,76 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, DensityMixin, TransformerMixin
+from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ue_jax.cluster import clara, distances, fasterpam, gmm, k_means, mini_batch, ppp, spectral, tell
+from ue_jax.cluster.manners import Centers, Clusterer, Estimator, Transformer, bucket, by_metric, filled, nearest
 from ue_jax.core.errors import require
 
-BUCKET = 2**13  # rows up to which problems are filled up to a power of two, so that few shapes are compiled
 
-
-class _Estimator(BaseEstimator):
-  """What all share: validated rows, a key from `random_state`, results as numpy arrays."""
-
-  def _rows(self, X: Any, reset: bool) -> np.ndarray:
-    return validate_data(self, X, reset=reset, dtype=np.float32, order="C")
-
-  def _key(self) -> jax.Array:
-    return jax.random.key(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)))
-
-  def _check_k(self, k: int, n: int) -> None:
-    require(isinstance(k, (int, np.integer)) and k >= 1, "n_clusters", k, "use at least 1")
-    require(k <= n, "n_clusters", k, f"n_samples={n} should be >= n_clusters={k}: use at most {n}")
-
-
-class _Clusterer(ClusterMixin, _Estimator):
-  """What gives every row a label."""
-
-
-class _Transformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
-  """What is described by distances or codes; all is computed in float32."""
-
-  def __sklearn_tags__(self):
-    tags = super().__sklearn_tags__()
-    tags.transformer_tags.preserves_dtype = ["float32"]
-    return tags
-
-
-class _Centers(_Transformer, _Clusterer):
-  """Clusterers with centres: new rows go to the nearest, and are described by their distances to all."""
-
-  def predict(self, X: Any) -> np.ndarray:
-    """The nearest centre of every row of X `[m, d]`, int32 `[m]`."""
-    check_is_fitted(self)
-    x = self._rows(X, reset=False)
-    return np.asarray(_nearest(*_filled(x, self.cluster_centers_))[0])[: len(x)]
-
-  def transform(self, X: Any) -> np.ndarray:
-    """The Euclidean distances of the rows of X to the centres, float32 `[m, k]`."""
-    check_is_fitted(self)
-    x = self._rows(X, reset=False)
-    return np.asarray(_to_all(*_filled(x, self.cluster_centers_)))[: len(x)]
-
-  def fit_transform(self, X: Any, y: Any = None, **more: Any) -> np.ndarray:
-    """Fits to X and returns its distances to the centres."""
-    return self.fit(X, y, **more).transform(X)
-
-  def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-    """Minus the weighted sum of squared distances to the nearest centres."""
-    check_is_fitted(self)
-    x = self._rows(X, reset=False)
-    weights = _check_sample_weight(sample_weight, x, dtype=np.float32)
-    rows, centers = _filled(x, self.cluster_centers_)
-    return -float(weights @ np.asarray(_nearest(rows, centers)[1])[: len(x)])
-
-  @property
-  def _n_features_out(self) -> int:
-    return len(self.cluster_centers_)
-
-
-class KMeans(_Centers):
+class KMeans(Centers):
   """k-means (`k_means.fit`): `cluster_centers_`, `labels_`, `inertia_`, `n_iter_`.
 
   `n_init="auto"` is 1 with k-means++ and 10 with random or given rows; `init` may be `k-means++`, `k-means||`,
@@ -106,7 +46,7 @@ class KMeans(_Centers):
     few = given is not None or self.init != "random"
     restarts = (1 if few else 10) if self.n_init == "auto" else self.n_init
     middle = x.mean(0)
-    rows, start = _filled(x - middle, None if given is None else given - middle)
+    rows, start = filled(x - middle, None if given is None else given - middle)
     found = k_means.fit(
       rows, self.n_clusters, key=self._key(), weights=np.pad(weights, (0, len(rows) - len(x))), start=start,
       restarts=1 if given is not None else int(restarts), seeds="k-means++" if given is not None else self.init,
@@ -118,7 +58,7 @@ class KMeans(_Centers):
     return self
 
 
-class MiniBatchKMeans(_Centers):
+class MiniBatchKMeans(Centers):
   """Mini-batch k-means (`mini_batch`): fitted to batches of the rows, or to a stream by `partial_fit`."""
 
   def __init__(
@@ -160,27 +100,27 @@ class MiniBatchKMeans(_Centers):
   def _begin(self, x, weights) -> None:
     self._middle, key = x.mean(0), self._key()
     self._seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-    rows, _ = _filled(x - self._middle)
+    rows, _ = filled(x - self._middle)
     masses = np.pad(weights, (0, len(rows) - len(x)))
     centers = _seeded(key, rows, masses, k=self.n_clusters)
     self._state = mini_batch.begin(key, centers)
 
   def _take(self, x, weights) -> None:
-    rows, _ = _filled(x - self._middle)
+    rows, _ = filled(x - self._middle)
     masses = np.pad(weights, (0, len(rows) - len(x)))
     patience = np.int32(self.max_no_improvement or 0)
     self._state, _ = _updated(self._state, rows, masses, patience, np.float32(self.reassignment_ratio))
 
   def _end(self, x, weights) -> MiniBatchKMeans:
     self.cluster_centers_ = np.asarray(self._state.centers)[:, : x.shape[1]] + self._middle
-    rows, centers = _filled(x, self.cluster_centers_)
-    labels, away = _nearest(rows, centers)
+    rows, centers = filled(x, self.cluster_centers_)
+    labels, away = nearest(rows, centers)
     self.labels_, self.inertia_ = np.asarray(labels)[: len(x)], float(weights @ np.asarray(away)[: len(x)])
     self.n_iter_ = self.n_steps_ = int(self._state.step)
     return self
 
 
-class KMedoids(_Transformer, _Clusterer):
+class KMedoids(Transformer, Clusterer):
   """k-medoids (`fasterpam.fit`): `medoid_indices_`, `cluster_centers_`, `labels_`, `inertia_`, `n_iter_` (swaps).
 
   `method`: pam, eager, multi, fastpam1, ... as `fasterpam`; `metric` may be `precomputed`: X is then `[n, n]`.
@@ -214,8 +154,8 @@ class KMedoids(_Transformer, _Clusterer):
     x = self._rows(X, reset=False)
     if self.metric == "precomputed":
       return x[:, self.medoid_indices_]
-    rows, medoids = _filled(x, self.cluster_centers_)
-    return np.asarray(_by_metric(rows, medoids, metric=self.metric))[: len(x)]
+    rows, medoids = filled(x, self.cluster_centers_)
+    return np.asarray(by_metric(rows, medoids, metric=self.metric))[: len(x)]
 
   def predict(self, X: Any) -> np.ndarray:
     """The nearest medoid of every row of X, int32; with `precomputed` X is `[m, n]`, distances to the fitted rows."""
@@ -253,7 +193,7 @@ class CLARA(KMedoids):
     return clara.fit(k=self.n_clusters, key=self._key(), **given, **settings)
 
 
-class GaussianMixture(DensityMixin, _Estimator):
+class GaussianMixture(DensityMixin, Estimator):
   """A mixture of Gaussians (`gmm.fit`): `weights_`, `means_`, `covariances_`, `converged_`, `lower_bound_`."""
 
   def __init__(
@@ -308,7 +248,7 @@ class GaussianMixture(DensityMixin, _Estimator):
   def _joint(self, X) -> np.ndarray:
     check_is_fitted(self)
     x = self._checked(X, reset=False)
-    rows = np.pad(x, ((0, _bucket(len(x)) - len(x)), (0, 0)), mode="edge")
+    rows = np.pad(x, ((0, bucket(len(x)) - len(x)), (0, 0)), mode="edge")
     return np.asarray(gmm.log_joint(gmm.Mixture(*map(jnp.asarray, self._mixture)), rows))[: len(x)]
 
   def score(self, X: Any, y: Any = None) -> float:
@@ -334,7 +274,7 @@ class GaussianMixture(DensityMixin, _Estimator):
     return np.stack([draw.multivariate_normal(self.means_[i], full[i]) for i in labels]), labels
 
 
-class PPP(_Clusterer):
+class PPP(Clusterer):
   """Probabilistic partitive partitioning (`ppp.fit`): finds how many clusters there are; nothing in it is random."""
 
   def __init__(self, tau=0.95, *, min_size=0, max_depth=20, covariance="auto", standardise=True, polish=False):
@@ -357,7 +297,7 @@ class PPP(_Clusterer):
     return ppp.predict(self.tree_, self._rows(X, reset=False))
 
 
-class SpectralClustering(_Clusterer):
+class SpectralClustering(Clusterer):
   """Spectral clustering (`spectral.fit`): `labels_`, `embedding_`, `eigenvalues_`."""
 
   def __init__(self, n_clusters=8, *, affinity="knn", n_neighbors=10, gamma=1.0, n_init=10, random_state=None):
@@ -377,16 +317,16 @@ class SpectralClustering(_Clusterer):
     return self
 
 
-class TELL(_Transformer, _Clusterer):
+class TELL(Transformer, Clusterer):
   """Differentiable k-means on the codes of an auto-encoder (`tell.fit`): `labels_`, `cluster_centers_` as inputs look.
 
-  Rows are brought to [0, 1] by the range of each feature. `max_iter` counts steps of `batch_size` rows.
+  Rows are brought to [0, 1] by the range of each feature.
   """
 
   def __init__(
-    self, n_clusters=8, *, widths=(256, 256), code=10, max_iter=1000, batch_size=256, lam=0.02, random_state=None,
+    self, n_clusters=8, *, widths=(256, 256), code=10, epochs=200, batch_size=256, lam=0.002, random_state=None,
   ):  # fmt: skip
-    self.n_clusters, self.widths, self.code, self.max_iter = n_clusters, widths, code, max_iter
+    self.n_clusters, self.widths, self.code, self.epochs = n_clusters, widths, code, epochs
     self.batch_size, self.lam, self.random_state = batch_size, lam, random_state
 
   def fit(self, X: Any, y: Any = None) -> TELL:
@@ -395,60 +335,53 @@ class TELL(_Transformer, _Clusterer):
     self._check_k(self.n_clusters, len(x))
     self._low, high = x.min(0), x.max(0)
     self._range = np.where(high > self._low, high - self._low, 1).astype(np.float32)
-    rows = np.pad(self._unit(x), ((0, _bucket(len(x)) - len(x)), (0, 0)), mode="wrap")
-    found, self._network = tell.fit(
-      rows, self.n_clusters, key=self._key(), widths=tuple(self.widths), code=self.code, steps=self.max_iter,
-      batch_size=min(self.batch_size, len(rows)), lam=self.lam,
+    rows = np.pad(self._unit(x), ((0, bucket(len(x)) - len(x)), (0, 0)), mode="wrap")
+    size = min(self.batch_size, len(rows))
+    steps = self.epochs * (len(rows) // size)
+    _, found = tell.fit(
+      rows, self.n_clusters, key=self._key(), widths=tuple(self.widths), code=self.code, steps=steps,
+      batch_size=size, lam=self.lam,
+      start="rows", reseed=True,
     )  # fmt: skip
-    self.n_iter_, self.labels_ = self.max_iter, self.predict(X)
-    self.cluster_centers_ = tell.decoded(self._network) * self._range + self._low
+    self._arrays = jax.tree.map(np.asarray, (found.params, found.state, found.centers))  # no functions: it pickles
+    self.n_iter_, self.labels_ = steps, self._assigned(x)[0]
+    self.cluster_centers_ = tell.decoded(self._network(x.shape[1])) * self._range + self._low
     return self
+
+  def _model(self):
+    return tell.network("mlp", self.code, tuple(self.widths), 0.0, "sigmoid", "float32")
+
+  def _network(self, features: int) -> tell.Network:
+    return tell.Network(self._model(), *self._arrays, (features,))
 
   def _unit(self, x) -> np.ndarray:
     return np.clip((x - self._low) / self._range, 0, 1)
 
   def predict(self, X: Any) -> np.ndarray:
     """The cluster of every row of X, int32."""
-    return self._assigned(X)[0]
+    check_is_fitted(self)
+    return self._assigned(self._rows(X, reset=False))[0]
 
   def transform(self, X: Any) -> np.ndarray:
     """The codes of the rows of X, of length 1, float32 `[m, code]`."""
-    return self._assigned(X)[1]
+    check_is_fitted(self)
+    return self._assigned(self._rows(X, reset=False))[1]
 
   @property
   def _n_features_out(self) -> int:
     return self.code
 
-  def _assigned(self, X):
-    check_is_fitted(self, "_network")
-    x = self._unit(self._rows(X, reset=False))
-    rows = np.pad(x, ((0, _bucket(len(x)) - len(x)), (0, 0)), mode="edge")
-    return tuple(part[: len(x)] for part in tell.assign(self._network, rows))
+  def _assigned(self, x):
+    rows = np.pad(self._unit(x), ((0, bucket(len(x)) - len(x)), (0, 0)), mode="edge")
+    return tuple(part[: len(x)] for part in tell.assign(self._network(x.shape[1]), rows))
 
 
-_nearest = jax.jit(distances.assign_top1)
-_to_all = jax.jit(distances.euclidean)
-_by_metric = jax.jit(distances.pairwise, static_argnames="metric")
 _updated = jax.jit(mini_batch.update)
-
-
 
 
 def _seeded(key, x, weights, *, k):
   found = k_means.fit(x, k, key=key, weights=weights, max_steps=0)
   return found.centers
-
-
-def _bucket(n: int) -> int:
-  """The number of rows to fill up to: few shapes, few programs."""
-  return n if n > BUCKET else max(64, 1 << (n - 1).bit_length())
-
-
-def _filled(x: np.ndarray, centers: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-  """Rows, and centres, with features of 0 added up to a multiple of 8, and rows of 0 up to a bucket."""
-  more = -x.shape[1] % 8 if len(x) <= BUCKET else 0
-  filled = np.pad(x, ((0, _bucket(len(x)) - len(x)), (0, more)))
-  return filled, None if centers is None else np.pad(centers, ((0, 0), (0, more)))
 
 
 def _whole(covariances: np.ndarray, i: int, d: int) -> np.ndarray:

@@ -212,6 +212,7 @@ def starting(start, shape) -> jax.Array:
 
 
 def check(x, k, weights, restarts) -> None:
+  """Refuses rows, numbers of clusters, weights and restarts that cannot be; looks at no traced value."""
   require(x.ndim == 2 and x.shape[1] > 0, "cluster.x", x.shape, "give rows [n, d]")
   require(restarts >= 1, "cluster.restarts", restarts, "use at least 1")
   require(1 <= k <= x.shape[0], "cluster.k", k, f"choose 1 to {x.shape[0]}, the number of samples")

@@ -106,9 +106,9 @@ def _seed(key, x, *, k):
 
 def begin(key: jax.Array, centers: jax.Array) -> State:
   """The state before the first batch."""
-  big = jnp.float32(jnp.inf)
+  big = jnp.finfo(jnp.float32).max  # any batch is better
   counts = jnp.zeros(centers.shape[0], jnp.float32)
-  return State(key, jnp.int32(0), centers, counts, big, big, jnp.int32(0), jnp.bool_(False))
+  return State(key, jnp.int32(0), centers, counts, jnp.float32(big), jnp.float32(big), jnp.int32(0), jnp.bool_(False))
 
 
 def update(
@@ -128,9 +128,9 @@ def update(
   centers = state.centers + moves / jnp.where(counts > 0, counts, 1)[:, None]
   centers, counts = _reassign(state, centers, counts, x, weights, starved, axis)
   inertia = cost / jnp.where(mass > 0, mass, 1)
-  share = jnp.where(jnp.isfinite(state.inertia), jnp.minimum(2 * mass / (jnp.sum(counts) + 1), 1), 1)
-  running = jnp.where(share < 1, (1 - share) * jnp.where(jnp.isfinite(state.inertia), state.inertia, 0), 0)
-  running += share * inertia
+  first = state.step == 0
+  share = jnp.where(first, 1, jnp.minimum(2 * mass / (jnp.sum(counts) + 1), 1))
+  running = (1 - share) * jnp.where(first, 0, state.inertia) + share * inertia
   lower = running < state.best
   stale = jnp.where(lower, 0, state.stale + 1)
   done = (stale >= patience) & (jnp.asarray(patience) > 0)

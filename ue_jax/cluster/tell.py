@@ -13,6 +13,7 @@ of a set length along its gradient; `compat=True` passes that step to Adadelta, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ def cluster(
     require(isinstance(value, int) and value >= 1, f"cluster.{field}", value, "give a whole number, 1 or more")
   require(start in STARTS, "cluster.start", start, f"choose one of {list(STARTS)}")
   named = isinstance(encoder, str)
-  model = network(encoder, code, widths, dropout, output, dtype) if named else encoder
+  model = network(encoder, code, tuple(widths), dropout, output, dtype) if named else encoder
   adam = optim.relaxed(optax.adadelta(rate, rho=0.9, eps=1e-6)) if compat else optim.make("adam", rate, steps)
   tx = both(adam, centre_steps(centre_rate, optim.unit(schedule, steps), compat))
 
@@ -126,6 +127,7 @@ def cluster(
   return made._replace(step=reseeding(model, made.step) if reseed else made.step)
 
 
+@functools.lru_cache(maxsize=8)  # one object a network: compiled functions are found again by it
 def network(encoder: str, code: int, widths: Sequence[int], dropout: float, output: str, dtype: str) -> Model:
   """The auto-encoder of that name, or the identity: rows scaled to length one, with nothing to reconstruct."""
   if encoder not in ENCODERS:
@@ -221,7 +223,7 @@ def both(net: optax.GradientTransformation, centers: optax.GradientTransformatio
 
 def unit(x: jax.Array) -> jax.Array:
   """The rows of x, each of length one."""
-  return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+  return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))  # its gradient is finite at 0
 
 
 def fit(
@@ -238,7 +240,7 @@ def fit(
   x = x if x.dtype == np.uint8 else x.astype(np.float32)
   require(bool(np.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
   data = Data({"x": x, "index": np.arange(len(x), dtype=np.int32)}, {})
-  model = network(encoder, code, widths, dropout, output, dtype)
+  model = network(encoder, code, tuple(widths), dropout, output, dtype)
   procedure = cluster(k, model, "x", **settings)
   seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
   last = loop.fit(procedure._replace(finish=lambda state, problem: state), data, seed=seed)

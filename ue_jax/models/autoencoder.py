@@ -36,7 +36,7 @@ class AutoEncoder(nn.Module):
     x = layers.pictures(x)
     encode, decode = {"mlp": (self.encode_rows, self.decode_rows), "conv": (self.encode, self.decode)}[self.net]
     code = nn.Dense(self.code, name="code")(encode(x, train).astype(jnp.float32))
-    code = tap(taps, "code", code / jnp.maximum(jnp.linalg.norm(code, axis=1, keepdims=True), 1e-12))
+    code = tap(taps, "code", code * jax.lax.rsqrt(jnp.maximum(jnp.sum(code * code, axis=1, keepdims=True), 1e-24)))
     out = decode(code, x.shape[1:], train).astype(jnp.float32)
     return nn.sigmoid(out) if self.output == "sigmoid" else out, code
 
