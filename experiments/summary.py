@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import ue_jax
-from experiments import store, tabulate
+from experiments import partitions, store, tabulate
 from experiments.check import seeds
 from experiments.command import Options
 from experiments.plan import Plan
@@ -91,6 +91,7 @@ def _page(path, options, plan, results, shown, env, painted, seconds) -> None:
   sections += [page.table(t.columns, t.rows, title=t.title) for t in shown if t.rows]
   sections += _bars(shown) if plan.kind == "protect" else []
   sections += _grids(plan, results)
+  sections += partitions.sections(plan, results) if plan.kind == "cluster" else []
   sections += _curves(plan, results)
   sections += [page.heading("How it was made"), page.pairs(options.config, "Config")]
   sections += [page.pairs({**env["versions"], "commit": env["commit"]}, "Versions")]

@@ -140,3 +140,16 @@ def test_what_is_not_usable_is_refused_by_name(field, how):
   with pytest.raises(Invalid) as refused:
     fasterpam.fit(**{"k": 2, **how})
   assert refused.value.field == field
+
+
+def test_medoids_swaps_and_passes_equal_those_of_the_rust_package(rows):
+  """`pam` is its `fastpam1`, `eager` its `fasterpam`, from one start; `alternate` ends above both."""
+  kmedoids = pytest.importorskip("kmedoids")
+  d = euclidean(rows).astype(np.float32)
+  start, begin = [0, 1, 2, 3], np.arange(4, dtype=np.uint64)
+  peers = {"pam": kmedoids.fastpam1(d, begin), "eager": kmedoids.fasterpam(d, begin, n_cpu=1)}
+  for mode, peer in peers.items():
+    found, trace = fasterpam.solve(distances=d, k=K, start=start, mode=mode, devices=jax.devices()[:1])
+    assert set(found.medoids.tolist()) == set(peer.medoids.tolist())
+    assert int(trace.swaps) == peer.n_swap > 0 and int(trace.passes) == peer.n_iter
+    assert float(found.cost) == pytest.approx(peer.loss, rel=1e-6)

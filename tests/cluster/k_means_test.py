@@ -74,7 +74,8 @@ def test_more_clusters_than_distinct_points_still_fills_each(key):
 
 def test_duplicates_are_not_seeded_twice_while_others_are_left(key):
   x = np.array([[0.0, 0]] * 50 + [[5.0, 0]] * 50 + [[0, 9.0]], np.float32)
-  picks = jax.vmap(lambda k: seeding.plus_plus(k, jnp.asarray(x), 3, jnp.ones(101, jnp.float32)))(jax.random.split(key, 20))
+  seed = lambda k: seeding.plus_plus(k, jnp.asarray(x), 3, jnp.ones(101, jnp.float32))
+  picks = jax.vmap(seed)(jax.random.split(key, 20))
   assert all(len(np.unique(x[np.asarray(p)], axis=0)) == 3 for p in picks)
 
 

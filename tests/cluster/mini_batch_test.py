@@ -23,7 +23,7 @@ def procedure():
 
 
 def test_the_inertia_comes_near_that_of_all_rows_at_once(data, procedure):
-  costs = [float(loop.fit(procedure, data, seed=seed).cost) for seed in range(3)]
+  costs = [float(loop.fit(procedure, data, seed=seed).cost) for seed in range(2)]
   whole = float(k_means.fit(data.arrays["x"], 8, key=jax.random.key(0), restarts=4).cost)
   assert min(costs) <= 1.05 * whole and np.mean(costs) < 1.5 * whole
   spread = ((data.arrays["x"] - data.arrays["x"].mean(0)) ** 2).sum()
@@ -46,8 +46,10 @@ def test_padding_counts_for_nothing(data):
   state = mini_batch.begin(jax.random.key(0), data.arrays["x"][:8])
   rows = data.arrays["x"][:64]
   half = np.concatenate([rows[:32], 100 + rows[:32]])
-  a, _ = mini_batch.update(state, rows[:32], np.ones(32, np.float32))
-  b, _ = mini_batch.update(state, half, np.repeat(np.float32([1, 0]), 32))
+  again = np.concatenate([rows[:32], rows[:32]])
+  update, mask = jax.jit(mini_batch.update), np.repeat(np.float32([1, 0]), 32)
+  a, _ = update(state, again, mask)
+  b, _ = update(state, half, mask)
   np.testing.assert_allclose(a.centers, b.centers, atol=1e-4)
 
 

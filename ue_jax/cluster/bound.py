@@ -131,9 +131,10 @@ def solve(
 
 def relax(
   neighbours: Callable, start: Callable, clamp: Callable, numbers: Numbers, a: jax.Array, prototypes=0,
-  trace: Trace = Trace(jnp.zeros(0), jnp.zeros(0, jnp.int32)),
+  trace: Trace | None = None,
 ) -> tuple[jax.Array, Trace]:
   """Bound updates of the soft labels at the cost `a` `[n, k]` of fixed prototypes, until E stands still."""
+  trace = Trace(jnp.zeros(0), jnp.zeros(0, jnp.int32)) if trace is None else trace
   at = jnp.sum(trace.prototypes >= 0).astype(jnp.int32)
 
   def note(trace, at, value):

@@ -25,7 +25,6 @@ from ue_jax.parallel import mesh
 from ue_jax.parallel.spread import collect, spread
 
 assign = assign_top1
-seed = seeding.plus_plus
 AT_ONCE = 2**26  # scalars: restarts of larger problems run one after another, for a vmapped one copies the rows
 LARGE = 2**21  # distances: bounds pay from here on, on a CPU
 ENGINES = {"plain": lloyd.descend, "pruned": pruned.descend}
