@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ue_jax.cluster import neighbours
+from ue_jax.cluster import given, neighbours
 from ue_jax.cluster.distances import HIGHEST, by_blocks, sqeuclidean
 from ue_jax.core.errors import require
 
@@ -58,10 +58,7 @@ def affinity(x, kind: str = "knn", *, m: int = 10, symmetry: str = "max", gamma=
   """
   require(kind in KINDS, "cluster.affinity", kind, f"choose one of {list(KINDS)}")
   require(symmetry in SYMMETRIES, "cluster.symmetry", symmetry, f"choose one of {list(SYMMETRIES)}")
-  x = jnp.asarray(x, jnp.float32)
-  require(x.ndim == 2 and x.size > 0, "cluster.x", x.shape, "give rows [n, d]")
-  if not isinstance(x, jax.core.Tracer):
-    require(bool(jnp.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
+  x = given.rows(x)
   if kind == "precomputed":
     return _given(x)
   if kind == "rbf":

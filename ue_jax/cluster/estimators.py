@@ -217,7 +217,7 @@ class GaussianMixture(DensityMixin, Estimator):
     return validate_data(self, X, reset=reset, dtype=np.float32, order="C", ensure_min_samples=2 if reset else 1)
 
   def _fit(self, x) -> None:
-    require(self.n_components <= len(x), "n_components", self.n_components, f"use at most {len(x)}, the number of rows")
+    self._check_k(self.n_components, len(x), "n_components")
     found, fitted = gmm.fit(
       x, self.n_components, key=self._key(), covariance=self.covariance_type, restarts=self.n_init,
       max_steps=self.max_iter, tol=self.tol, reg=self.reg_covar,

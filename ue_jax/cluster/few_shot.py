@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.cluster import bound, k_means
+from ue_jax.cluster import bound, given, k_means
 from ue_jax.cluster.bound import Numbers, Solution, Trace
 from ue_jax.cluster.distances import sqeuclidean
 from ue_jax.cluster.neighbours import graph as neighbour_graph
@@ -143,16 +143,15 @@ def fit(
   Raises:
     Invalid: for k outside 1..n, NaN or infinity, labels out of range, or unknown settings.
   """
-  x = jnp.asarray(x, jnp.float32)
-  require(x.ndim == 2, "cluster.x", x.shape, "give rows [n, d]")
+  x = given.rows(x)
   n = x.shape[0]
   require(1 <= k <= n, "cluster.k", k, f"choose 1 to {n}, the number of samples")
   _settings(prototypes, clamp, lam, "un")
   known = jnp.full(n, -1, jnp.int32) if labels is None else jnp.asarray(labels, jnp.int32)
   require(known.shape == (n,), "cluster.labels", known.shape, f"give one label a row: ({n},)")
   _in_range(known, -1, k)
-  graph = neighbour_graph(x, neighbours)  # refuses NaN
-  start = None if start is None else jnp.asarray(start, jnp.float32)
+  graph = neighbour_graph(x, neighbours)
+  start = None if start is None else k_means.starting(start, (k, x.shape[1]))
   width = bandwidth(graph.sq) if width is None else width
   numbers = _numbers(lam, width, diagonal, max_steps, tol, inner_steps, inner_tol)
   how = dict(prototypes=prototypes, clamp=clamp, symmetric=symmetric, trace=trace)
@@ -243,9 +242,9 @@ def _numbers(lam, width, diagonal, max_steps, tol, inner_steps, inner_tol) -> Nu
 
 
 def _task(support, labels, query, k: int) -> tuple[jax.Array, ...]:
-  support, query = jnp.asarray(support, jnp.float32), jnp.asarray(query, jnp.float32)
+  support, query = given.rows(support, "cluster.support"), given.rows(query, "cluster.query")
   labels = jnp.asarray(labels, jnp.int32)
-  fits = support.ndim == query.ndim == 2 and support.shape[1] == query.shape[1]
+  fits = support.shape[1] == query.shape[1]
   require(fits, "cluster.query", (support.shape, query.shape), "give support [s, d] and queries [q, d]")
   require(labels.shape == support.shape[:1], "cluster.labels", labels.shape, f"give {len(support)}, one a support row")
   require(1 <= k <= len(support), "cluster.k", k, "give every class a labelled point")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.cluster import k_means, mixture
+from ue_jax.cluster import given, k_means, mixture
 from ue_jax.cluster.distances import by_blocks
 from ue_jax.cluster.mixture import Mixture
 from ue_jax.core.errors import require
@@ -78,7 +78,7 @@ def fit(
   Raises:
     Invalid: for k outside 1..n, an unknown covariance, NaN or infinity, or arguments that do not fit x.
   """
-  x = jnp.asarray(x, jnp.float32)
+  x = given.rows(x)
   n = x.shape[0]
   weights = jnp.ones(n, jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
   known = jnp.full(n, -1, jnp.int32) if labels is None else jnp.asarray(labels, jnp.int32)
@@ -143,7 +143,7 @@ def step(state: State, batch: dict, axis: str | None = None) -> tuple[State, dic
 def from_labels(x, labels, k: int, *, covariance: str = "full", weights=None, reg=1e-6) -> Mixture:
   """The mixture of the means and covariances of k groups of rows; a group without rows is absent."""
   require(covariance in COVARIANCES, "cluster.covariance", covariance, f"choose one of {list(COVARIANCES)}")
-  x = jnp.asarray(x, jnp.float32)
+  x = given.rows(x)
   weights = jnp.ones(x.shape[0], jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
   return _from_labels(x, jnp.asarray(labels, jnp.int32), weights, jnp.float32(reg), k=k, covariance=covariance)
 
@@ -243,7 +243,6 @@ def _start(x, k, key, weights, known, active) -> np.ndarray:
 
 def _check(x, k, weights, known, active, covariance, restarts, reg) -> None:
   traced = lambda value: isinstance(value, jax.core.Tracer)
-  require(x.ndim == 2 and x.size > 0, "cluster.x", x.shape, "give rows [n, d]")
   n = x.shape[0]
   require(1 <= k <= n, "cluster.k", k, f"choose 1 to {n}, the number of samples")
   require(covariance in COVARIANCES, "cluster.covariance", covariance, f"choose one of {list(COVARIANCES)}")
@@ -255,7 +254,6 @@ def _check(x, k, weights, known, active, covariance, restarts, reg) -> None:
   require(active.shape == (k,) and bool(active.any()), "cluster.active", active.tolist(), fix)
   if any(map(traced, (x, weights, known))):
     return
-  require(bool(jnp.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
   good = bool((weights >= 0).all()) and bool(jnp.isfinite(weights).all()) and bool((weights > 0).any())
   require(good, "cluster.weights", "negative, not finite or all 0", "use weights of at least 0, some of them above")
   usable = np.r_[active, True][np.asarray(jnp.clip(known, -1, k))]

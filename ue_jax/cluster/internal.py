@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.cluster import given
 from ue_jax.cluster.distances import HIGHEST, by_blocks, sqeuclidean
 from ue_jax.core.errors import require
 
@@ -59,6 +60,7 @@ def medoid_silhouette(distances, medoids=None) -> float:
     distances: `[n, k]` of the samples to the medoids; or `[n, n]` with `medoids` given.
     medoids: int `[k]` positions; NaN is returned for a single one.
   """
+  given.rows(distances, "labels.distances")
   distances = np.asarray(distances)
   near = distances if medoids is None else distances[:, np.asarray(medoids)]
   if near.shape[1] < 2:
@@ -101,8 +103,8 @@ def check_noise(noise: str) -> None:
 def _prepare(x, labels, noise: str, square: bool = False) -> tuple[jax.Array, jax.Array, int]:
   """Centred rows, labels int32 that leave no number out, and how many there are."""
   check_noise(noise)
-  x, labels = np.asarray(x, np.float32), np.asarray(labels).ravel()
-  require(x.ndim == 2 and len(x) == len(labels) > 0, "labels", (x.shape, labels.shape), "give one label a row of x")
+  x, labels = np.asarray(given.rows(x, "labels.x")), given.labels(labels)
+  require(len(x) == len(labels), "labels", (x.shape, labels.shape), "give one label a row of x")
   require(not square or x.shape[0] == x.shape[1], "labels.x", x.shape, "give the distances of all samples, [n, n]")
   if noise == "drop":
     kept = labels != -1

@@ -25,9 +25,9 @@ class Estimator(BaseEstimator):
   def _key(self) -> jax.Array:
     return jax.random.key(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)))
 
-  def _check_k(self, k: int, n: int) -> None:
-    require(isinstance(k, (int, np.integer)) and k >= 1, "n_clusters", k, "use at least 1")
-    require(k <= n, "n_clusters", k, f"n_samples={n} should be >= n_clusters={k}: use at most {n}")
+  def _check_k(self, k: int, n: int, name: str = "n_clusters") -> None:
+    require(isinstance(k, (int, np.integer)) and k >= 1, name, k, "use a whole number, at least 1")
+    require(k <= n, name, k, f"n_samples={n} should be >= {name}={k}: use at most {n}")
 
 
 class Clusterer(ClusterMixin, Estimator):

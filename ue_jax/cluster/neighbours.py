@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.cluster import given
 from ue_jax.cluster.distances import by_blocks, sqeuclidean
 from ue_jax.core.errors import require
 
@@ -43,14 +44,9 @@ def graph(x, m: int, *, chunk: int = 0) -> Graph:
   Raises:
     Invalid: for m out of range, or NaN or infinity.
   """
-  x = jnp.asarray(x, jnp.float32)
-  require(x.ndim == 2, "cluster.x", x.shape, "give rows [n, d]")
+  x = given.rows(x)
   n = x.shape[0]
   require(1 <= m < n, "cluster.neighbours", m, f"choose 1 to {n - 1}: every point has {n - 1} others")
-  if not isinstance(x, jax.core.Tracer):
-    with jax.ensure_compile_time_eval():  # rows may be known while what is around them is traced
-      finite = bool(jnp.isfinite(x).all())
-    require(finite, "cluster.x", "NaN or infinity", "remove or repair those samples")
   return _graph(x, m, chunk or max(1, BLOCK // n))
 
 

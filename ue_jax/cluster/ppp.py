@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.cluster import k_means
+from ue_jax.cluster import given, k_means
 from ue_jax.cluster.cut import Settings, cut
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Clustering, Data
@@ -120,9 +120,9 @@ def cluster(
 
 def predict(tree: Tree, x) -> np.ndarray:
   """The cluster of new rows `[m, d]`, int32: down the tree, always to the nearer of two centres."""
-  x = np.asarray(x, np.float64)
-  d = len(tree.scale)
-  require(x.ndim == 2 and x.shape[1] == d, "cluster.x", x.shape, f"give rows of {d} features")
+  given.rows(x)
+  x, d = np.asarray(x, np.float64), len(tree.scale)
+  require(x.shape[1] == d, "cluster.x", x.shape, f"give rows of {d} features")
   at = np.zeros(len(x), np.int32)
   while (inner := tree.children[at, 0] >= 0).any():
     rows = np.flatnonzero(inner)
@@ -244,12 +244,10 @@ def _canonical(z: np.ndarray) -> np.ndarray:
 
 
 def _checked(x, tau, min_size, max_depth, covariance, reg) -> np.ndarray:
-  x = np.asarray(x, np.float64)
-  require(x.ndim == 2 and x.size > 0, "cluster.x", x.shape, "give rows [n, d]")
-  require(bool(np.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
+  given.rows(x)
   require(0.5 <= tau <= 1, "cluster.tau", tau, "use 0.5 to 1")
   require(min_size == 0 or min_size >= 2, "cluster.min_size", min_size, "use at least 2, or 0 for 2 (d + 2)")
   require(max_depth >= 0, "cluster.max_depth", max_depth, "use at least 0")
   require(covariance in COVARIANCES, "cluster.covariance", covariance, f"choose one of {list(COVARIANCES)}")
   require(reg >= 0, "cluster.reg", reg, "use at least 0")
-  return x
+  return np.asarray(x, np.float64)

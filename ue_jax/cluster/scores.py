@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ue_jax.cluster import internal
+from ue_jax.cluster import given, internal
 from ue_jax.core.errors import require
 
 silhouette, silhouettes = internal.silhouette, internal.silhouettes
@@ -118,7 +118,7 @@ def purity(true, predicted, noise: str = "own") -> float:
 
 
 def _pair(true, predicted, noise: str) -> tuple[np.ndarray, np.ndarray]:
-  true, predicted = np.asarray(true).ravel(), np.asarray(predicted).ravel()
+  true, predicted = given.labels(true), given.labels(predicted)
   require(len(true) == len(predicted) > 0, "labels", (true.shape, predicted.shape), "give two labellings of one length")
   internal.check_noise(noise)
   if noise == "drop":

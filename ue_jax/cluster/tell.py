@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ue_jax.cluster import given, k_means
 from ue_jax.cluster.distances import HIGHEST
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data
@@ -234,11 +235,9 @@ def fit(
 
   With an auto-encoder and `output="sigmoid"` x has to lie in [0, 1], or be uint8.
   """
-  x = np.asarray(x)
-  numeric = x.ndim >= 2 and np.issubdtype(x.dtype, np.number)
-  require(numeric, "cluster.x", (x.shape, x.dtype.name), "give numeric rows [n, ...]")
-  x = x if x.dtype == np.uint8 else x.astype(np.float32)
-  require(bool(np.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
+  x = np.asarray(x if getattr(x, "dtype", None) == np.uint8 else k_means.rows_of(x))
+  require(x.ndim >= 2 and x.size > 0, "cluster.x", x.shape, "give rows [n, ...]")
+  given.finite(x)
   data = Data({"x": x, "index": np.arange(len(x), dtype=np.int32)}, {})
   model = network(encoder, code, tuple(widths), dropout, output, dtype)
   procedure = cluster(k, model, "x", **settings)
