@@ -80,6 +80,7 @@ def fit(
   """
   x = given.rows(x)
   n = x.shape[0]
+  require(1 <= k <= n, "cluster.k", k, f"choose 1 to {n}, the number of samples")
   weights = jnp.ones(n, jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
   known = jnp.full(n, -1, jnp.int32) if labels is None else jnp.asarray(labels, jnp.int32)
   active = np.ones(k, bool) if active is None else np.asarray(active, bool)
@@ -244,7 +245,6 @@ def _start(x, k, key, weights, known, active) -> np.ndarray:
 def _check(x, k, weights, known, active, covariance, restarts, reg) -> None:
   traced = lambda value: isinstance(value, jax.core.Tracer)
   n = x.shape[0]
-  require(1 <= k <= n, "cluster.k", k, f"choose 1 to {n}, the number of samples")
   require(covariance in COVARIANCES, "cluster.covariance", covariance, f"choose one of {list(COVARIANCES)}")
   require(restarts >= 1, "cluster.restarts", restarts, "use at least 1")
   require(traced(reg) or reg >= 0, "cluster.reg", reg, "use at least 0")
