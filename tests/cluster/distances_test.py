@@ -1,8 +1,13 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from ue_jax.cluster import distances
+from ue_jax.core.errors import Invalid
+
+NAMES = {"sqeuclidean": "sqeuclidean", "euclidean": "euclidean", "cosine": "cosine", "l1": "cityblock"}
 
 
 @pytest.mark.parametrize("chunk", [7, 32, 4096])
@@ -35,3 +40,36 @@ def test_sums_of_clusters_count_every_row_once(chunk):
   rows, weights = jnp.asarray(x, jnp.float32), jnp.asarray(w, jnp.float32)
   ours = distances.cluster_sums(rows, weights, jnp.asarray(labels, jnp.int32), 5, chunk)
   np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [30, 50])
+def test_every_metric_equals_scipy_in_float64(chunk):
+  """Whole, and by two blocks of which the last overlaps the first."""
+  rng = np.random.default_rng(3)
+  x, y = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(size=(9, 6)).astype(np.float32)
+  y[:2] = 3 * x[:2]  # in the same direction, elsewhere
+  assert set(distances.METRICS) == set(NAMES)
+  found = jax.jit(lambda x, y: {metric: distances.pairwise(x, y, metric, chunk) for metric in NAMES})(x, y)
+  for metric, name in NAMES.items():
+    full = cdist(x.astype(np.float64), y.astype(np.float64), name)
+    assert found[metric].dtype == jnp.float32
+    np.testing.assert_allclose(found[metric], full, rtol=1e-5, atol=2e-6)
+
+
+def test_a_vector_without_a_direction_is_at_a_cosine_distance_of_one():
+  x = jnp.asarray([[0.0, 0.0], [1.0, 0.0], [-2.0, 0.0]])
+  np.testing.assert_allclose(distances.pairwise(x, x, "cosine"), [[1, 1, 1], [1, 0, 2], [1, 2, 0]], atol=1e-6)
+
+
+def test_an_unknown_metric_is_named():
+  with pytest.raises(Invalid, match="cluster.metric"):
+    distances.pairwise(jnp.ones((2, 2)), jnp.ones((2, 2)), "no such")
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_listed_positions_are_those_of_nonzero(n, share):
+  mask = np.random.default_rng(n).random(n) < share
+  found, count = distances.listed(jnp.asarray(mask))
+  assert int(count) == mask.sum() and found.dtype == jnp.int32
+  np.testing.assert_array_equal(found, np.concatenate([np.flatnonzero(mask), np.zeros(n - mask.sum(), int)]))

@@ -13,7 +13,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from ue_jax.cluster.dissimilarities import Source, fold, listed, lower
+from ue_jax.cluster.dissimilarities import Source, fold, lower
+from ue_jax.cluster.distances import listed
 from ue_jax.parallel.spread import gather
 
 

@@ -119,12 +119,6 @@ def fold_blocks(source: Source, points: jax.Array, count: Any, fn: Callable, car
   return jax.lax.fori_loop(0, (count + size - 1) // size, block, carry)
 
 
-def listed(mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The positions where mask `[n]` is True, int32 `[n]` filled up with 0, and how many there are."""
-  points = jnp.nonzero(mask, size=mask.shape[0], fill_value=0)[0].astype(jnp.int32)
-  return points, jnp.sum(mask.astype(jnp.int32))
-
-
 def lower(a: jax.Array, b: jax.Array) -> jax.Array:
   """The minimum of numbers that are not NaN: one instruction, where `jnp.minimum` takes five on a CPU."""
   return jnp.where(a < b, a, b)

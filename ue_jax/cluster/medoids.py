@@ -108,10 +108,14 @@ def _compiled(kind, metric, method, static, devices):
 
 def _unfit(d, ids, axis):
   """How many entries are not finite or negative, and how many of the diagonal are not 0, int32 `[2]`."""
+  m, limit = d.shape[1], jnp.uint32(0x7F800000)  # the bits of infinity: those of usable numbers are below, except -0.0
+  bits = lambda i: jax.lax.bitcast_convert_type(d[i], jnp.uint32)
+  largest = jax.lax.fori_loop(0, d.shape[0], lambda i, top: jnp.maximum(top, bits(i)), jnp.zeros(m, jnp.uint32))
   bad = lambda i, count: count + (~((d[i] >= 0) & (d[i] < jnp.inf))).astype(jnp.int32)
-  entries = jax.lax.fori_loop(0, d.shape[0], bad, jnp.zeros(d.shape[1], jnp.int32))  # faster than XLA's reductions
-  own = d[ids, jnp.arange(d.shape[1])] != 0
-  return allsum(jnp.stack([jnp.sum(entries), jnp.sum(own, dtype=jnp.int32)]), axis)
+  count = lambda: jnp.sum(jax.lax.fori_loop(0, d.shape[0], bad, jnp.zeros(m, jnp.int32)))
+  entries = jax.lax.cond(jnp.max(largest) < limit, lambda: jnp.int32(0), count)
+  own = d[ids, jnp.arange(m)] != 0
+  return allsum(jnp.stack([entries, jnp.sum(own, dtype=jnp.int32)]), axis)
 
 
 def _check_entries(unfit) -> None:

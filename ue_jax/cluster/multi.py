@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from ue_jax.cluster import nearest, swap_costs
-from ue_jax.cluster.dissimilarities import Source, listed, lower
+from ue_jax.cluster.dissimilarities import Source, lower
+from ue_jax.cluster.distances import listed
 from ue_jax.cluster.nearest import Nearest
 from ue_jax.cluster.pam import REFRESH, candidates
 from ue_jax.cluster.swap_costs import Costs

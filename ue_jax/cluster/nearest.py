@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ue_jax.cluster.dissimilarities import Source, listed, lower
+from ue_jax.cluster.dissimilarities import Source, lower
+from ue_jax.cluster.distances import listed
 
 BLOCK = 256
 OWN = -1.0  # cost of a medoid at itself while it is looked up: even among duplicates it belongs to itself

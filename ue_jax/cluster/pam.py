@@ -92,9 +92,11 @@ def best(source: Source, now: Nearest, costs: Costs) -> Swap:
   value = jnp.where(candidates(source, now.medoids), costs.shared + lowest, jnp.inf)
   at = jnp.argmin(value)
   slot = jnp.argmin(costs.own[:, at]).astype(jnp.int32)
-  values, slots, js = gather((value[at][None], slot[None], source.ids[at][None]), source.axis)
+  bits = jax.lax.bitcast_convert_type(value[at], jnp.int32)  # one exchange between the devices, not three
+  found = gather(jnp.stack([bits, slot, source.ids[at]])[None], source.axis)
+  values = jax.lax.bitcast_convert_type(found[:, 0], jnp.float32)
   device = jnp.argmin(values)
-  slot, j = slots[device], js[device]
+  slot, j = found[device, 1], found[device, 2]
   column = source.column(j)
   return Swap(slot, j, column, values[device], nearest.gain(now, slot, column))
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ue_jax.cluster import lloyd
-from ue_jax.cluster.distances import HIGHEST, block_size, by_blocks, lowest
+from ue_jax.cluster.distances import HIGHEST, block_size, by_blocks, listed, lowest
 from ue_jax.core.nouns import Clustering
 from ue_jax.parallel import spread
 
@@ -168,7 +168,7 @@ class _View(NamedTuple):
     nearest = jax.lax.fori_loop(0, -(-self.n // wide), approach, state.lower)
     upper = state.upper + state.moves[state.labels]
     lower = jnp.minimum(state.lower - rest, self.below(nearest))
-    order, count = _where(upper > jnp.maximum(lower, self.apart()[state.labels]))
+    order, count = listed(upper > jnp.maximum(lower, self.apart()[state.labels]))
     size = block_size(self.n, len(self.halves))
 
     def body(i, carry):
@@ -192,7 +192,7 @@ class _View(NamedTuple):
   def follow(self, maybe, upper, lower):
     """The new labels of the rows that may have one, and what their moves do to the sums. Ties go to the lower label."""
     problem, state = self.problem, self.state
-    order, count = _where(maybe)
+    order, count = listed(maybe)
     size = min(self.n, 512)
 
     def body(i, carry):
@@ -222,11 +222,6 @@ def _at(scores, own):
 
 def _others(scores, own):
   return jnp.min(jnp.where(jnp.arange(scores.shape[1]) == own[:, None], jnp.inf, scores), axis=1)
-
-
-def _where(mask):
-  """Positions int32 `[n]` of which the first `count` are those where the mask is True, and `count`."""
-  return jnp.nonzero(mask, size=len(mask), fill_value=0)[0].astype(jnp.int32), jnp.sum(mask, dtype=jnp.int32)
 
 
 def _block(order, count, i, size):
