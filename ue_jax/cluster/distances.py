@@ -133,7 +133,7 @@ def cluster_sums(x: jax.Array, weights: jax.Array, labels: jax.Array, k: int, ch
 
 
 def _starts(n: int, chunk: int) -> np.ndarray:
-  return np.minimum(np.arange(n // chunk, dtype=np.int32) * chunk, n - chunk).astype(np.int32)
+  return np.minimum(np.arange(-(-n // chunk), dtype=np.int32) * chunk, n - chunk).astype(np.int32)
 
 
 def lowest(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
