@@ -1,13 +1,27 @@
 """What is not usable is refused by name, whichever method it is given to, before anything is compiled."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 
 from ue_jax.cluster import (
-  affinities, clara, constrained, fasterpam, few_shot, gmm, internal, k_means, mini_batch, neighbours, ppp, scores,
-  spectral, tell,
-)  # fmt: skip
+  affinities,
+  clara,
+  constrained,
+  fasterpam,
+  few_shot,
+  gmm,
+  internal,
+  k_means,
+  mini_batch,
+  neighbours,
+  ppp,
+  scores,
+  spectral,
+  tell,
+)
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
 
@@ -91,9 +105,10 @@ def test_matrices_that_cannot_be():
   """Of dissimilarities, of affinities, and of distances to be judged."""
   for wide in (np.zeros((6, 5)), [[0.0, 1.0], [1.0]], [["a"] * 6] * 6, np.zeros((0, 0)), np.zeros(6)):
     for fit in (fasterpam.fit, lambda **how: clara.fit(key=KEY, **how), lambda **how: clara.clarans(key=KEY, **how)):
-      assert refusal(lambda: fit(k=2, distances=wide)).field == "cluster.distances"
+      assert refusal(functools.partial(fit, k=2, distances=wide)).field == "cluster.distances"
     assert refusal(affinities.affinity, wide, "precomputed").field == "cluster.x"
-    assert refusal(lambda: internal.silhouette(wide, LABELS, metric="precomputed")).field.startswith("labels")
+    judge = functools.partial(internal.silhouette, metric="precomputed")
+    assert refusal(judge, wide, LABELS).field.startswith("labels")
   assert refusal(internal.medoid_silhouette, np.full((6, 2), np.nan)).field == "labels.distances"
 
 

@@ -161,7 +161,8 @@ def test_medoid_silhouette_equals_the_rust_package():
   assert np.isnan(scores.medoid_silhouette(FIVE, [0]))
 
 
-def test_simplified_silhouette_is_that_of_distances_to_the_means(digits):
+@pytest.mark.parametrize("chunk", [4096, 150])
+def test_simplified_silhouette_is_that_of_distances_to_the_means(digits, chunk):
   labels = (digits[:, 20] > 8).astype(int) + (digits[:, 34] > 8)
   x = digits.astype(np.float64)
   means = np.stack([x[labels == c].mean(0) for c in range(3)])
@@ -169,4 +170,4 @@ def test_simplified_silhouette_is_that_of_distances_to_the_means(digits):
   own = to[np.arange(500), labels]
   other = np.where(np.arange(3) == labels[:, None], np.inf, to).min(1)
   expected = np.mean((other - own) / np.maximum(own, other))
-  assert scores.simplified_silhouette(digits, labels) == pytest.approx(expected, rel=1e-5)
+  assert scores.simplified_silhouette(digits, labels, chunk) == pytest.approx(expected, rel=1e-5)
