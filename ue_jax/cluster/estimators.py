@@ -47,11 +47,12 @@ class KMeans(Centers):
     restarts = (1 if few else 10) if self.n_init == "auto" else self.n_init
     middle = x.mean(0)
     rows, start = filled(x - middle, None if given is None else given - middle)
-    found = k_means.fit(
-      rows, self.n_clusters, key=self._key(), weights=np.pad(weights, (0, len(rows) - len(x))), start=start,
-      restarts=1 if given is not None else int(restarts), seeds="k-means++" if given is not None else self.init,
-      max_steps=self.max_iter, tol=self.tol * rows.shape[1] / x.shape[1], engine=self.algorithm, devices=self.devices,
-    )  # fmt: skip
+    with self._named():
+      found = k_means.fit(
+        rows, self.n_clusters, key=self._key(), weights=np.pad(weights, (0, len(rows) - len(x))), start=start,
+        restarts=1 if given is not None else int(restarts), seeds="k-means++" if given is not None else self.init,
+        max_steps=self.max_iter, tol=self.tol * rows.shape[1] / x.shape[1], engine=self.algorithm, devices=self.devices,
+      )  # fmt: skip
     self.cluster_centers_ = np.asarray(found.centers)[:, : x.shape[1]] + middle
     self.labels_, self.inertia_ = np.asarray(found.labels)[: len(x)], float(found.cost)
     self.n_iter_ = int(found.steps)
@@ -74,6 +75,8 @@ class MiniBatchKMeans(Centers):
     x = self._rows(X, reset=True)
     weights = _check_sample_weight(sample_weight, x, dtype=np.float32, ensure_non_negative=True)
     self._check_k(self.n_clusters, len(x))
+    require(self.max_iter >= 1, "max_iter", self.max_iter, "use at least 1")
+    require(self.batch_size >= 1, "batch_size", self.batch_size, "use at least 1")
     self._begin(x, weights)
     draw, size = np.random.default_rng(self._seed), min(self.batch_size, len(x))
     for _ in range(self.max_iter):
@@ -143,7 +146,8 @@ class KMedoids(Transformer, Clusterer):
     own = self.metric == "precomputed"
     require(not own or x.shape[0] == x.shape[1], "X", x.shape, "give a square matrix of distances")
     require(own or self.metric in distances.METRICS, "metric", self.metric, f"choose one of {[*distances.METRICS]}")
-    found = self._solve({"distances": x} if own else {"x": x, "metric": self.metric})
+    with self._named():
+      found = self._solve({"distances": x} if own else {"x": x, "metric": self.metric})
     self.medoid_indices_, self.labels_ = np.asarray(found.medoids), np.asarray(found.labels)
     self.inertia_, self.n_iter_ = float(found.cost), int(found.steps)
     self.cluster_centers_ = None if own else x[self.medoid_indices_]
@@ -218,10 +222,11 @@ class GaussianMixture(DensityMixin, Estimator):
 
   def _fit(self, x) -> None:
     self._check_k(self.n_components, len(x), "n_components")
-    found, fitted = gmm.fit(
-      x, self.n_components, key=self._key(), covariance=self.covariance_type, restarts=self.n_init,
-      max_steps=self.max_iter, tol=self.tol, reg=self.reg_covar,
-    )  # fmt: skip
+    with self._named():
+      found, fitted = gmm.fit(
+        x, self.n_components, key=self._key(), covariance=self.covariance_type, restarts=self.n_init,
+        max_steps=self.max_iter, tol=self.tol, reg=self.reg_covar,
+      )  # fmt: skip
     self._mixture = jax.tree.map(np.asarray, fitted.mixture)
     self.weights_, self.means_, covariances = self._mixture
     shape = {"tied": covariances.shape[1:], "spherical": covariances.shape[:1]}.get(self.covariance_type)
@@ -285,7 +290,8 @@ class PPP(Clusterer):
     """Cuts the rows of X `[n, d]` while a cut is supported."""
     x = self._rows(X, reset=True)
     settings = dict(min_size=self.min_size, max_depth=self.max_depth, covariance=self.covariance)
-    found, self.tree_ = ppp.fit(x, tau=self.tau, standardise=self.standardise, polish=self.polish, **settings)
+    with self._named():
+      found, self.tree_ = ppp.fit(x, tau=self.tau, standardise=self.standardise, polish=self.polish, **settings)
     self.labels_, self.cluster_centers_ = np.asarray(found.labels), np.asarray(found.centers)
     self.inertia_, self.n_iter_, self.n_clusters_ = float(found.cost), int(found.steps), len(self.cluster_centers_)
     self.confidence_, self.core_ = self.tree_.confidence, self.tree_.core
@@ -294,7 +300,8 @@ class PPP(Clusterer):
   def predict(self, X: Any) -> np.ndarray:
     """The cluster of every row of X, int32: down the tree."""
     check_is_fitted(self)
-    return ppp.predict(self.tree_, self._rows(X, reset=False))
+    x = self._rows(X, reset=False)
+    return ppp.predict(self.tree_, x)
 
 
 class SpectralClustering(Clusterer):
@@ -309,9 +316,10 @@ class SpectralClustering(Clusterer):
     x = validate_data(self, X, dtype=np.float32, order="C", ensure_min_samples=2)
     self._check_k(self.n_clusters, len(x))
     m = min(self.n_neighbors, len(x) - 1)
-    found, places = spectral.fit(
-      x, self.n_clusters, key=self._key(), affinity=self.affinity, m=m, gamma=self.gamma, restarts=self.n_init
-    )
+    with self._named():
+      found, places = spectral.fit(
+        x, self.n_clusters, key=self._key(), affinity=self.affinity, m=m, gamma=self.gamma, restarts=self.n_init
+      )
     self.labels_ = np.asarray(found.labels)
     self.embedding_, self.eigenvalues_ = np.asarray(places.places), np.asarray(places.values)
     return self
@@ -333,16 +341,17 @@ class TELL(Transformer, Clusterer):
     """Trains the auto-encoder and the centres on the rows of X `[n, d]`."""
     x = self._rows(X, reset=True)
     self._check_k(self.n_clusters, len(x))
+    require(self.batch_size >= 1, "batch_size", self.batch_size, "use at least 1")
     self._low, high = x.min(0), x.max(0)
     self._range = np.where(high > self._low, high - self._low, 1).astype(np.float32)
     rows = np.pad(self._unit(x), ((0, bucket(len(x)) - len(x)), (0, 0)), mode="wrap")
     size = min(self.batch_size, len(rows))
     steps = self.epochs * (len(rows) // size)
-    _, found = tell.fit(
-      rows, self.n_clusters, key=self._key(), widths=tuple(self.widths), code=self.code, steps=steps,
-      batch_size=size, lam=self.lam,
-      start="rows", reseed=True,
-    )  # fmt: skip
+    with self._named():
+      _, found = tell.fit(
+        rows, self.n_clusters, key=self._key(), widths=tuple(self.widths), code=self.code, steps=steps,
+        batch_size=size, lam=self.lam, start="rows", reseed=True,
+      )  # fmt: skip
     self._arrays = jax.tree.map(np.asarray, (found.params, found.state, found.centers))  # no functions: it pickles
     self.n_iter_, self.labels_ = steps, self._assigned(x)[0]
     self.cluster_centers_ = tell.decoded(self._network(x.shape[1])) * self._range + self._low

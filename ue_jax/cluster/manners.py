@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,9 +13,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ue_jax.cluster import distances
-from ue_jax.core.errors import require
+from ue_jax.core.errors import Invalid, require
 
 BUCKET = 2**13  # rows up to which problems are filled up to a power of two, so that few shapes are compiled
+NAMES = {  # arguments of the pure functions as scikit-learn calls them
+  "x": "X", "distances": "X", "seeds": "init", "start": "init", "engine": "algorithm", "mode": "method",
+  "restarts": "n_init", "samples": "n_sampling_iter", "size": "n_sampling", "steps": "epochs", "max_steps": "max_iter",
+  "covariance": "covariance_type", "reg": "reg_covar", "neighbours": "n_neighbors",
+}  # fmt: skip
 
 
 class Estimator(BaseEstimator):
@@ -24,6 +31,16 @@ class Estimator(BaseEstimator):
 
   def _key(self) -> jax.Array:
     return jax.random.key(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)))
+
+  @contextlib.contextmanager
+  def _named(self) -> Iterator[None]:
+    """What is refused inside bears the name that the constructor has for it."""
+    try:
+      yield
+    except Invalid as error:
+      name = error.field.removeprefix("cluster.")
+      name = name if name in self.get_params() else NAMES.get(name, name)
+      raise Invalid(name, error.value, error.fix) from None
 
   def _check_k(self, k: int, n: int, name: str = "n_clusters") -> None:
     require(isinstance(k, (int, np.integer)) and k >= 1, name, k, "use a whole number, at least 1")
