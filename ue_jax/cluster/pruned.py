@@ -35,6 +35,7 @@ class State(NamedTuple):
     labels: int32 `[n]`; upper, lower: `[n]`, bounds on the distance to the own centre and to all others.
     sums, mass: `[k, d]` and `[k]` of all devices.
     changed: int32, how many labels changed in the last step on all devices; negative: they are unknown.
+    looked: int32, how many rows of all devices were compared with all centres in the last step.
   """
 
   centers: jax.Array
@@ -47,6 +48,7 @@ class State(NamedTuple):
   changed: jax.Array
   steps: jax.Array
   shift: jax.Array
+  looked: jax.Array
 
 
 class Problem(NamedTuple):
@@ -63,7 +65,7 @@ def begin(x: jax.Array, centers: jax.Array) -> State:
   n, k = x.shape[0], centers.shape[0]
   infinite = jnp.full(n, jnp.inf)
   zero = jnp.zeros(k)
-  nothing = jnp.int32(-1), jnp.int32(0), jnp.float32(jnp.inf)
+  nothing = jnp.int32(-1), jnp.int32(0), jnp.float32(jnp.inf), jnp.int32(0)
   return State(centers, zero, jnp.zeros(n, jnp.int32), infinite, -infinite, jnp.zeros_like(centers), zero, *nothing)
 
 
@@ -72,10 +74,10 @@ def step(problem: Problem, state: State, axis: str | None = None) -> State:
   k = state.centers.shape[0]
   halves = jnp.sum(state.centers**2, axis=1) / 2
   after, gained, afresh = _assign(problem, state, halves)
-  parts = (gained, jax.ops.segment_sum((problem.weights > 0).astype(jnp.int32), after.labels, k))
-  (sums, mass, changed), members = spread.allsum(parts, axis)
+  parts = (gained, jax.ops.segment_sum((problem.weights > 0).astype(jnp.int32), after.labels, k), after.looked)
+  (sums, mass, changed), members, looked = spread.allsum(parts, axis)
   kept = jnp.where(afresh, 0.0, 1.0)
-  after = after._replace(sums=kept * state.sums + sums, mass=kept * state.mass + mass, changed=changed)
+  after = after._replace(sums=kept * state.sums + sums, mass=kept * state.mass + mass, changed=changed, looked=looked)
   after = jax.lax.cond(jnp.any(members == 0), lambda s: _fill(problem, s, axis), lambda s: s, after)
   centers = after.sums / jnp.where(after.mass > 0, after.mass, 1)[:, None]
   square = jnp.sum((centers - state.centers) ** 2, axis=1)
@@ -138,11 +140,11 @@ class _View(NamedTuple):
     zero = jnp.zeros_like(state.sums), jnp.zeros_like(state.mass), jnp.int32(0)
     begin = state.labels, state.upper, state.lower, *zero
     labels, near, next_near, *gained = jax.lax.fori_loop(0, -(-self.n // size), body, begin)
-    after = state._replace(labels=labels, upper=self.above(near), lower=self.below(next_near))
-    return after, tuple(gained)
+    upper, lower = self.above(near), self.below(next_near)
+    return state._replace(labels=labels, upper=upper, lower=lower, looked=jnp.int32(self.n)), tuple(gained)
 
   def everyone(self):
-    """All rows against all centres; returns who is as near to another centre, and the bounds."""
+    """All rows against all centres; returns who is as near to another centre, the bounds, and how many rows."""
     size = block_size(self.n, len(self.halves))
 
     def body(i, carry):
@@ -152,7 +154,7 @@ class _View(NamedTuple):
       return put(carry[0], _at(scores, own)), put(carry[1], _others(scores, own))
 
     mine, others = jax.lax.fori_loop(0, -(-self.n // size), body, (self.state.upper, self.state.lower))
-    return others <= mine, self.above(mine), self.below(others)
+    return others <= mine, self.above(mine), self.below(others), jnp.int32(self.n)
 
   def doubtful(self, far, rest):
     """Only rows whose bounds cross, after all rows have seen the centres `far`, the others having moved by `rest`."""
@@ -179,7 +181,7 @@ class _View(NamedTuple):
       return put(upper, self.above(mine, rows)), put(lower, self.below(others, rows)), put(changed, others <= mine)
 
     upper, lower, changed = jax.lax.fori_loop(0, -(-count // size), body, (upper, lower, jnp.zeros(self.n, bool)))
-    return changed, upper, lower
+    return changed, upper, lower, count
 
   def apart(self):
     """Half the distance of each centre to the nearest other one: a row within it has no other centre nearer."""
@@ -189,7 +191,7 @@ class _View(NamedTuple):
     square = jnp.min(jnp.where(jnp.eye(k, dtype=bool), jnp.inf, square), axis=1)
     return jnp.sqrt(jnp.maximum(square, 0)) / 2
 
-  def follow(self, maybe, upper, lower):
+  def follow(self, maybe, upper, lower, looked):
     """The new labels of the rows that may have one, and what their moves do to the sums. Ties go to the lower label."""
     problem, state = self.problem, self.state
     order, count = listed(maybe)
@@ -209,7 +211,7 @@ class _View(NamedTuple):
     zero = jnp.zeros_like(state.sums), jnp.zeros_like(state.mass), jnp.int32(0)
     begin = state.labels, upper, lower, *zero
     labels, upper, lower, *gained = jax.lax.fori_loop(0, -(-count // size), body, begin)
-    return state._replace(labels=labels, upper=upper, lower=lower), tuple(gained)
+    return state._replace(labels=labels, upper=upper, lower=lower, looked=looked), tuple(gained)
 
 
 def _cut(array, start, size):
