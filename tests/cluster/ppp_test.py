@@ -31,7 +31,16 @@ def test_blobs_are_found_without_being_told_how_many(blobs, parted):
   assert tree.core.mean() > 0.99
 
 
-@pytest.mark.parametrize("n, d, draw", [(1000, 4, "normal"), (2000, 5, "uniform")])
+@pytest.mark.parametrize("n, d, k, seed", [(2000, 10, 8, 1), (4000, 16, 20, 2)])
+def test_eight_and_twenty_blobs_are_found_but_for_one(n, d, k, seed):
+  from sklearn.datasets import make_blobs
+
+  x, y = make_blobs(n, d, centers=k, cluster_std=1.5, random_state=seed)
+  found, _ = ppp.fit(x)
+  assert abs(len(found.centers) - k) <= 1 and scores.ari(y, found.labels) >= 0.98
+
+
+@pytest.mark.parametrize("n, d, draw", [(1000, 4, "normal"), (1000, 2, "uniform"), (2000, 5, "uniform")])
 def test_what_has_no_clusters_is_not_cut(n, d, draw):
   x = getattr(np.random.default_rng(0), draw)(size=(n, d))
   found, tree = ppp.fit(x)
