@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any
 
 
 class Lines:
-  """Progress as plain lines, one every few seconds, for logs."""
+  """Progress as plain lines for logs: one every few seconds, and a sign of life where a stage takes no steps."""
 
-  def __init__(self, seconds: float = 5.0) -> None:
-    self.seconds, self.last, self.title = seconds, 0.0, ""
+  def __init__(self, seconds: float = 5.0, silence: float = 30.0) -> None:
+    self.seconds, self.silence, self.last, self.title, self.began = seconds, silence, 0.0, "", 0.0
+    self.over = threading.Event()
+    self.pulse = threading.Thread(target=self._beat, daemon=True)
 
   def stage(self, title: str, done: int, total: int) -> None:
     """Says which stage begins, after `done` of `total`."""
-    self.title = f"[{done + 1}/{total}] {title}"
+    self.title, self.began = f"[{done + 1}/{total}] {title}", time.monotonic()
     self._say(self.title)
 
   def step(self, t: int, steps: int, metrics: Any = None) -> None:
@@ -23,26 +26,35 @@ class Lines:
     if time.monotonic() - self.last > self.seconds:
       self._say(f"{self.title}: {t}/{steps}")
 
+  def _beat(self) -> None:
+    """Fits that are one compiled program have no steps to count: says how long they have been at it."""
+    while not self.over.wait(self.silence / 10):
+      if self.title and time.monotonic() - self.last > self.silence:
+        self._say(f"{self.title}: {time.monotonic() - self.began:.0f} s so far")
+
   def _say(self, line: str) -> None:
     print(line, file=sys.stderr, flush=True)
     self.last = time.monotonic()
 
   def __enter__(self) -> Lines:
+    self.pulse.start()
     return self
 
   def __exit__(self, *error: Any) -> None:
-    pass
+    self.over.set()
+    self.pulse.join()
 
 
 class Bars:
   """Progress as two bars: stages, and steps of the stage."""
 
   def __init__(self) -> None:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    self.bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    clocks = rich.TimeElapsedColumn(), rich.TimeRemainingColumn()  # the first goes on where there are no steps
+    columns = rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(), *clocks
+    self.bars = rich.Progress(*columns, console=Console(stderr=True), transient=True)
     self.stages = self.bars.add_task("stages", total=None)
     self.steps = self.bars.add_task("", total=None, visible=False)
 

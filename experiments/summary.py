@@ -45,7 +45,7 @@ def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: flo
   store.write_text(workdir / "config.json", store.dumps(options.config, indent=1) + "\n")
   store.write_text(workdir / "env.json", store.dumps(env, indent=1) + "\n")
   store.write_text(workdir / "scores.jsonl", "".join(store.dumps(row) + "\n" for row in scores))
-  _page(workdir / "summary.html", options, plan, results, shown, env, painted, seconds)
+  _page(workdir / "summary.html", options, plan, results, shown, scores, env, seconds)
   results_file.write(workdir, result)
   text = [tables.text(t.columns, t.rows, title=f"\n{t.title}") for t in shown if t.rows]
   return Summary("\n".join([*text, f"\npage: {workdir / 'summary.html'}"]), result)
@@ -85,11 +85,12 @@ def write_sweep(options: Options, rows: Sequence[Mapping[str, Any]], shown: Sequ
   print(f"\npage: {place}")
 
 
-def _page(path, options, plan, results, shown, env, painted, seconds) -> None:
+def _page(path, options, plan, results, shown, scores, env, seconds) -> None:
   title = str(options.config.get("title", options.file))
   sections = [page.heading("Result")]
   sections += [page.table(t.columns, t.rows, title=t.title) for t in shown if t.rows]
   sections += _bars(shown) if plan.kind == "protect" else []
+  sections += _score_curves(scores)
   sections += _grids(plan, results)
   sections += partitions.sections(plan, results) if plan.kind == "cluster" else []
   sections += _curves(plan, results)
@@ -107,6 +108,15 @@ def _bars(shown: Sequence[Table]) -> list[page.Section]:
             for i, g in enumerate(overview.columns[1::2])}
   alt = "bars of the accuracies in the table above"
   return [page.figure(figures.bars(groups), "Accuracy on clean test pictures", alt)]
+
+
+def _score_curves(scores: Sequence[Mapping[str, Any]]) -> list[page.Section]:
+  """What was measured along something, such as the number of clusters: one figure a score, one line a row."""
+  out = [
+    page.figure(figures.curves(lines, xlabel=units, ylabel=name), name, f"{name} against the number of {units}")
+    for (name, units), lines in tabulate.score_curves(scores).items()
+  ]
+  return [page.figures(*out)] if out else []
 
 
 def _grids(plan: Plan, results: Any) -> list[page.Section]:

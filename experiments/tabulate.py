@@ -16,6 +16,7 @@ from ue_jax.train import log
 
 BUDGET = "Distance from the clean pictures"
 HALF = " +-"  # ends the name of a score that is half of the interval of the one so named without it
+AT = " @ "  # stands between the name of a curve and where on it a score lies (`silhouette @ 8 clusters`): drawn
 CRAFTING = ("loss", "kl", "redirect", "redirected")  # what methods that take steps say of them
 
 
@@ -55,14 +56,14 @@ def score_tables(scores: Sequence[Mapping[str, Any]]) -> list[Table]:
     rows = list(dict.fromkeys(s["row"] for s in mine))
     lines = []
     for name in dict.fromkeys(s["name"] for s in mine):
-      if name.endswith(HALF):  # stands beside the value that it belongs to
+      if name.endswith(HALF) or AT in name:  # stands beside the value that it belongs to; is drawn
         continue
       same = [s for s in mine if s["name"] == name]
       values = [mean([s["value"] for s in same if s["row"] == row]) for row in rows]
       values = [_interval(mine, name, row, value) for row, value in zip(rows, values)]
       last = same[-1]
       lines.append([name, *values, tables.DIRECTION.get(last["better"], last["better"]), last["target"]])
-    out.append(Table(measure, ["score", *rows, "best", "target"], lines))
+    out += [Table(measure, ["score", *rows, "best", "target"], lines)] if lines else []
   return out
 
 
@@ -70,6 +71,19 @@ def _interval(scores: Sequence[Mapping[str, Any]], name: str, row: str, value: A
   """The value of one run with half of its interval, where the measure gave that, too; else the value."""
   halves = [s["value"] for s in scores if (s["row"], s["name"]) == (row, name + HALF)]
   return (value, halves[0]) if len(halves) == 1 and isinstance(value, float) else value
+
+
+def score_curves(scores: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+  """The scores called `curve @ 3 units`: (curve, units) -> row -> (x, mean over the seeds); only what is finite."""
+  seen: dict[tuple[str, str], dict[str, dict[float, list[float]]]] = {}
+  for s in scores:
+    name, on, place = s["name"].rpartition(AT)
+    if on and np.isfinite(s["value"]):
+      x, _, units = place.partition(" ")
+      row = " / ".join(part for part in (s["row"], s["group"]) if part)
+      seen.setdefault((name, units), {}).setdefault(row, {}).setdefault(float(x), []).append(s["value"])
+  line = lambda points: (np.array(sorted(points)), np.array([np.mean(points[x]) for x in sorted(points)]))
+  return {curve: {row: line(points) for row, points in rows.items()} for curve, rows in seen.items()}
 
 
 def accuracy_tables(plan: Plan, scores: Sequence[Mapping[str, Any]], results: Any) -> list[Table]:

@@ -5,7 +5,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from ue_jax.cluster import choose, k_means
 from ue_jax.cluster.gmm import Fit
 from ue_jax.core.errors import Invalid
-from ue_jax.core.nouns import Clustering
+from ue_jax.core.nouns import Clustering, Data
 
 KS = (1, 2, 3, 4, 5)
 
@@ -36,7 +36,7 @@ def test_information_criteria_are_those_of_mixtures_and_the_lowest_is_best(three
   seen = {1: (9.0, 5.0), 2: (4.0, 3.0), 3: (6.0, 1.0)}
   asked = []
 
-  def fit(x, k, *, key, covariance, restarts):
+  def fit(x, k, *, key, covariance, reg, restarts):
     asked.append((k, covariance))
     return ward(x, k, key), Fit(None, 0.0, *seen[k])
 
@@ -69,3 +69,21 @@ def test_equal_values_go_to_the_smaller_k(three, key):
 def test_what_cannot_be_is_named(three, key, field, ks, change):
   with pytest.raises(Invalid, match=f"cluster.{field}"):
     choose.select_k(three, ks, key=key, **change)
+
+
+def test_the_measure_draws_curves_and_names_the_number_that_each_index_chooses(three, key):
+  label = np.arange(300, dtype=np.int32) % 3
+  data = Data({"x": three, "label": label, "index": np.arange(300, dtype=np.int32)}, {})
+  settings = dict(ks=(2, 3), indices=("silhouette", "davies_bouldin"), array="x", restarts=1)
+  measure = choose.measure(**settings)
+  scores = measure.finish(measure.init(key, data), data)
+  curve = [scores[f"silhouette @ {k} clusters"] for k in (2, 3)]
+  assert curve[0].value < curve[1].value <= curve[1].target == 1
+  chosen = scores["clusters by silhouette"]
+  assert (chosen.value, chosen.target, chosen.better) == (3, 3, "near")
+  again = choose.compare(three, (2, 3), settings["indices"], key=key, restarts=1)
+  assert [again["silhouette"].values[i] for i in (0, 1)] == [one.value for one in curve]
+  assert again["davies_bouldin"].values.argmin() == 1  # the lowest is best
+  unlabelled = choose.measure(**settings, label="")
+  scores = unlabelled.finish(unlabelled.init(key, data), data)
+  assert scores["clusters by davies_bouldin"].target == 3  # what the indices agree on

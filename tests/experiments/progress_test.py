@@ -1,6 +1,7 @@
 """Progress is lines where nobody watches, and not more of them than can be read."""
 
 import sys
+import time
 
 import pytest
 
@@ -25,6 +26,16 @@ def test_every_stage_has_a_line_and_steps_only_one_now_and_then(capsys):
     lines.stage("train clean", 1, 3)
     lines.step(7, 10)
   assert capsys.readouterr().err.splitlines() == ["[2/3] train clean", "[2/3] train clean: 7/10"]
+
+
+def test_a_stage_without_steps_gives_a_sign_of_life_until_it_is_over(capsys):
+  with progress.Lines(silence=0.1) as lines:
+    lines.stage("cluster k_means", 0, 2)
+    time.sleep(0.5)
+  said = capsys.readouterr().err.splitlines()
+  assert said[0] == "[1/2] cluster k_means" and said[1] == "[1/2] cluster k_means: 0 s so far" and len(said) < 7
+  time.sleep(0.2)
+  assert capsys.readouterr().err == ""
 
 
 def test_bars_show_the_stage_and_its_steps():

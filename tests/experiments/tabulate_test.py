@@ -45,6 +45,17 @@ def test_half_of_an_interval_stands_beside_its_value_unless_there_are_several_se
   assert two.rows == [["slk", (0.8, 0.0), "higher", 1.0]]
 
 
+def test_scores_along_something_become_curves_of_means_in_order_and_no_lines_of_a_table():
+  at = lambda seed, k, value: score("how many", "", seed, f"silhouette @ {k} clusters", value, "choose")
+  scores = [at(0, 10, 0.5), at(0, 2, 0.1), at(1, 2, 0.3), at(1, 10, np.nan), at(0, 3, np.nan)]
+  (((name, units), lines),) = tabulate.score_curves([*scores, *SCORES]).items()
+  x, y = lines["how many"]
+  assert (name, units) == ("silhouette", "clusters") and x.tolist() == [2, 10] and y.tolist() == pytest.approx([0.2, 0.5])
+  assert tabulate.score_tables(scores) == []
+  (table,) = tabulate.score_tables([*scores, score("how many", "", 0, "clusters by silhouette", 10.0, "choose")])
+  assert [line[0] for line in table.rows] == ["clusters by silhouette"]
+
+
 def test_clean_pictures_are_brought_to_the_size_of_others_and_otherwise_left():
   clean = np.full((2, 8, 8, 3), 77, np.uint8)
   assert tabulate.like(clean, np.zeros((5, 8, 8, 3), np.uint8)) is clean
