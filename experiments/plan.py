@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 
 import ue_jax
 from experiments import store
-from experiments.check import argument, check, clear, many, near, place, seeds, shares, short, takes, whole
+from experiments.check import argument, check, clear, many, near, place, seeds, short, takes, whole
+from experiments.variants import variants
 from ue_jax.core.errors import Invalid, require
 
 KNOWN = (
@@ -165,59 +166,16 @@ def _surrogate(config, data, add):
   return _training(found, data, add, "", config.get("seed", 0), "surrogate", "config.surrogate")
 
 
-def _variants(config, data, add):
-  """Row -> hash of its Data: the controls first, then the method, with their mixtures, each after each defence."""
-  seed, made = config.get("seed", 0), {}
-  stages = {**config.get("controls", {}), **many(config, "protect")}
-  if "clean" not in stages:
-    made["clean"] = data
-  surrogate = None
-  for row, stage in stages.items():
-    needs, control = {"data": data}, row in config.get("controls", {})
-    check("protect", stage, place(config, stage))
-    if takes("protect", stage, "surrogate"):
-      surrogate = surrogate or _surrogate(config, data, add)
-      needs |= {"surrogate": surrogate} if surrogate else {}
-    keys = (seed,) if control else whole(config, "keys", seed)
-    for key in keys:
-      name = f"{row} key {key}" if len(keys) > 1 else row
-      made[name] = add("protect", stage, needs, seed=key, title=name)
-  made = _mixed(config, data, add, made)
-  defences = many(config, "defend")
-  defended = {} if defences else made
-  for row, protected in made.items():
-    for name, stage in defences.items():
-      title = f"{row} + {name}"
-      if stage.get("name"):
-        defended[title] = add("defend", stage, {"data": protected}, seed=seed, title=title)
-      else:  # a defence without a name is none
-        defended[row] = protected
-  return defended
-
-
-def _mixed(config, data, add, made):
-  """The rows, after every protection its mixtures with clean rows, and after `clean` what of it they leave clean."""
-  seed, out = config.get("seed", 0), {}
-  for row, protected in made.items():
-    out[row] = protected
-    for ratio in shares(config) if row == "clean" or row not in config.get("controls", {}) else ():
-      stage = {"name": "data.mixture", **config["mix"], "ratio": ratio}
-      title = f"{row} {100 * (1 - ratio if row == 'clean' else ratio):g} %"
-      parts = {"alone": True} if row == "clean" else {}
-      out[title] = add("mix", stage, {"clean": data, "protected": protected}, parts, seed, title)
-  return out
-
-
 def _protect(config, data, add):
-  variants, cells = _variants(config, data, add), []
+  rows, cells = variants(config, data, add, lambda: _surrogate(config, data, add)), []
   if "train" not in config:
-    return cells, variants
+    return cells, rows
   measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}
   fixed = config["train"].get("label")
   labellings = config.get("labellings", (fixed or "label",))
   fix = f"leave it out: labellings says which are trained, {tuple(labellings)}"
   require(fixed is None or tuple(labellings) == (fixed,), "config.train.label", fixed, fix)
-  for row, protected in variants.items():
+  for row, protected in rows.items():
     for label in labellings:
       for seed in seeds(config):
         title = f"{row} / {label}"
@@ -225,7 +183,7 @@ def _protect(config, data, add):
         needs = {"subject": subject, "data": protected, "clean": data}
         scores = _scores(add, measures, needs, label, seed, title)
         cells.append(Cell(row, label, seed, subject, protected, scores))
-  return cells, variants
+  return cells, rows
 
 
 def _train(config, data, add):

@@ -1,0 +1,65 @@
+"""The rows of a protection experiment: controls and methods, mixtures with clean rows, each after each defence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.check import argument, check, many, place, shares, takes, whole
+from ue_jax.core.errors import require
+
+
+def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surrogate: Callable) -> dict[str, str]:
+  """Row -> hash of its Data: the controls first, then the methods, with their mixtures, each after each defence.
+
+  Args:
+    data: hash of the clean Data.
+    add: adds a stage to the plan and returns its hash.
+    surrogate: adds the surrogate and returns its hash, None if the config has none.
+  """
+  defences, seed = many(config, "defend"), config.get("seed", 0)
+  rows = _mixed(config, data, add, _protected(config, data, add, surrogate))
+  defended = {} if defences else rows
+  for row, protected in rows.items():
+    for name, stage in defences.items():
+      title = f"{row} + {name}"
+      if stage.get("name"):
+        defended[title] = add("defend", stage, {"data": protected}, seed=seed, title=title)
+      else:  # a defence without a name is none
+        defended[row] = protected
+  return defended
+
+
+def _protected(config, data, add, surrogate):
+  """Row -> hash; a method that needs a network gets the surrogate, or one like that of the thieves to train itself."""
+  controls, seed, rows = config.get("controls", {}), config.get("seed", 0), {}
+  stages = {**controls, **many(config, "protect")}
+  if "clean" not in stages:
+    rows["clean"] = data
+  for row, stage in stages.items():
+    needs, parts = {"data": data}, {}
+    check("protect", stage, place(config, stage))
+    if takes("protect", stage, "surrogate") and (found := surrogate()):
+      needs["surrogate"] = found
+    if takes("protect", stage, "model"):
+      require("model" in config, "config.model", "(missing)", f"say which model {stage['name']} is made against")
+      check("model", config["model"], "config.model")
+      parts = {"model": config["model"], "label": argument("protect", stage, "label")}
+    keys = (seed,) if row in controls else whole(config, "keys", seed)
+    for key in keys:
+      name = f"{row} key {key}" if len(keys) > 1 else row
+      rows[name] = add("protect", stage, needs, parts, key, name)
+  return rows
+
+
+def _mixed(config, data, add, rows):
+  """The rows, after every protection its mixtures with clean rows, and after `clean` what of it they leave clean."""
+  seed, out = config.get("seed", 0), {}
+  for row, protected in rows.items():
+    out[row] = protected
+    for ratio in shares(config) if row == "clean" or row not in config.get("controls", {}) else ():
+      stage = {"name": "data.mixture", **config["mix"], "ratio": ratio}
+      title = f"{row} {100 * (1 - ratio if row == 'clean' else ratio):g} %"
+      parts = {"alone": True} if row == "clean" else {}
+      out[title] = add("mix", stage, {"clean": data, "protected": protected}, parts, seed, title)
+  return out
