@@ -76,6 +76,7 @@ def fit(
   if engine == "auto":
     large = x.shape[0] * k >= LARGE and k > 2 and not mesh.on_accelerator()
     engine = "pruned" if large else "plain"
+  engine = "plain" if k == 1 else engine  # bounds compare a centre with the others
   limits = jnp.float32(tol), jnp.int32(max_steps)
   if devices is None or len(devices) == 1:
     return _fit(x, weights, key, *limits, start, k=k, restarts=restarts, seeds=seeds, engine=engine)
@@ -212,14 +213,15 @@ def starting(start, shape) -> jax.Array:
 
 def check(x, k, weights, restarts) -> None:
   """Refuses rows, numbers of clusters, weights and restarts that cannot be; looks at no traced value."""
-  require(x.ndim == 2 and x.shape[1] > 0, "cluster.x", x.shape, "give rows [n, d]")
+  require(x.ndim == 2 and x.size > 0, "cluster.x", x.shape, "give rows [n, d]")
   require(restarts >= 1, "cluster.restarts", restarts, "use at least 1")
   require(1 <= k <= x.shape[0], "cluster.k", k, f"choose 1 to {x.shape[0]}, the number of samples")
   require(weights.shape == x.shape[:1], "cluster.weights", weights.shape, f"give one weight a row: {x.shape[:1]}")
   if isinstance(x, jax.core.Tracer) or isinstance(weights, jax.core.Tracer):
     return
   require(bool(jnp.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
-  require(bool((weights >= 0).all()), "cluster.weights", "negative", "use weights of at least 0")
+  fits = bool(((weights >= 0) & (weights < jnp.inf)).all())
+  require(fits, "cluster.weights", "negative or not finite", "use finite weights of at least 0")
   positive = int((weights > 0).sum())
   require(k <= positive, "cluster.k", k, f"choose at most {positive}, the number of samples with a positive weight")
 

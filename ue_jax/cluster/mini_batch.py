@@ -90,7 +90,7 @@ def cluster(
   def finish(state: State, data: Data) -> Clustering:
     weights = k_means.only(data.n, k_means.rows_in(data, data_set))
     labels, cost = np.zeros(data.n, np.int32), 0.0
-    assign = jax.jit(assign_top1)
+    assign = jax.jit(_assign)
     for start in range(0, data.n, 2**16):
       rows = np.arange(start, min(start + 2**16, data.n))
       found, away = assign(k_means.matrix(data, array, rows), state.centers)
@@ -116,7 +116,7 @@ def update(
 ) -> tuple[State, dict]:
   """One batch x `[b, d]` with weights `[b]`: each centre moves to the mean of all samples it has taken so far."""
   k = state.centers.shape[0]
-  labels, away = assign_top1(x, state.centers)
+  labels, away = _assign(x, state.centers)
   parts = (
     jax.ops.segment_sum(weights[:, None] * (x - state.centers[labels]), labels, k),
     jax.ops.segment_sum(weights, labels, k),
@@ -138,6 +138,11 @@ def update(
     state.key, state.step + 1, centers, counts, running, jnp.minimum(running, state.best), stale, done
   )  # fmt: skip
   return after, {"inertia": Tally(cost, mass)}
+
+
+def _assign(x, centers):
+  middle = jnp.mean(centers, axis=0)  # far from the origin the distances would lose their digits
+  return assign_top1(x - middle, centers - middle)
 
 
 def _reassign(state, centers, counts, x, weights, starved, axis):
