@@ -148,10 +148,10 @@ def _assign(x, centers):
 def _reassign(state, centers, counts, x, weights, starved, axis):
   """Now and then, centres that have taken hardly anything go to rows of the batch."""
   k = centers.shape[0]
+  x, weights = gather((x, weights), axis)
   every = 10 + jnp.min(state.counts).astype(jnp.int32)
   low = (counts < starved * jnp.max(counts)) & ((state.step + 1) % every == 0)
   low &= jnp.cumsum(low) <= jnp.sum(weights > 0) // 2  # never more than half of the batch
-  x, weights = gather((x, weights), axis)
   key = jax.random.fold_in(state.key, state.step)
   noise = jnp.where(weights > 0, jax.random.uniform(key, weights.shape), -1)
   rows = jnp.resize(jnp.argsort(-noise), k)  # a random row each, no row twice while there are enough
