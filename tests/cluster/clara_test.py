@@ -41,6 +41,23 @@ def test_random_candidates_with_enough_patience_end_where_no_swap_gains(rows, ke
   assert min(cost(x, swap) for swap in swaps) >= cost(x, chosen) * (1 - 1e-5)
 
 
+def test_given_distances_stand_for_rows_and_need_not_be_symmetric(rows, key):
+  """Of entry [o, j] the cost of serving o by j is meant: with dear rows made cheaper, other medoids are chosen."""
+  x = rows[::4]
+  d = np.linalg.norm(x[:, None].astype(np.float64) - x, axis=-1)
+  for method in (lambda **how: clara.fit(k=4, key=key, size=40, **how),
+                 lambda **how: clara.clarans(k=4, key=key, patience=0.5, **how)):
+    one, two = method(x=x), method(distances=d)
+    np.testing.assert_array_equal(one.medoids, two.medoids)
+    np.testing.assert_array_equal(one.labels, two.labels)
+    np.testing.assert_allclose(one.cost, two.cost, rtol=1e-4)
+    dear = method(distances=d * np.where(np.arange(80) < 40, 1, 50))  # to be served by the second half
+    assert max(dear.medoids.tolist()) < 40 <= max(two.medoids.tolist())
+    at = np.asarray(dear.medoids)
+    np.testing.assert_allclose(dear.cost, d[:, at].min(1).sum(), rtol=1e-4)
+    np.testing.assert_array_equal(at[np.asarray(dear.labels)], at[d[:, at].argmin(1)])
+
+
 def test_a_sample_smaller_than_the_medoids_is_refused(rows, key):
   with pytest.raises(Invalid) as refused:
     clara.fit(rows, 8, key=key, size=7)

@@ -19,7 +19,7 @@ def medoids(state, batch, axis=None):
   """All starts that read dissimilarities, and the naive method from one of them, in one program."""
   source = dissimilarities.matrix(batch["given"], batch["ids"], batch["mask"] > 0, axis)
   starts = {name: build.STARTS[name](source, K, state["key"]) for name in ("build", "lab", "k-means++")}
-  found = alternate.search(source, jnp.arange(K, dtype=jnp.int32), 0, 100)
+  found = alternate.search(source, 7 * jnp.arange(K, dtype=jnp.int32), 0, 100)
   return state, {**starts, "alternate": found.now.medoids, "labels": found.now.near, "passes": found.passes}
 
 
@@ -33,7 +33,7 @@ def alone():
   found = spread(medoids, mode="one", devices=jax.devices()[:1])(state, batch)[1]
   for name in ("build", "lab", "k-means++", "alternate"):
     assert len(set(found[name].tolist())) == K
-  assert int(found["passes"]) > 1 and found["alternate"].tolist() != list(range(K))
+  assert int(found["passes"]) > 1 and len(set(found["alternate"].tolist()) - set(range(0, N, 7))) > 1
   return state, batch, found
 
 

@@ -84,9 +84,9 @@ def shifted(x, labels, centers, width):
   return out
 
 
-def oracle(x, known, centers, lam, outer, inner, clamp="inner", modes=False):
+def oracle(x, known, centers, lam, outer, inner, clamp="inner", modes=False, symmetric=True):
   """The algorithm in float64: every step written out."""
-  x, w, k = x.astype(np.float64), graph_matrix(x, M), len(centers)
+  x, w, k = x.astype(np.float64), graph_matrix(x, M, symmetric), len(centers)
   x = x - x.mean(0)
   sq = lambda c: ((x[:, None] - c) ** 2).sum(-1)
   width = (sq(x) * (graph_matrix(x, M, False))).sum() / (5 * len(x))
@@ -169,9 +169,10 @@ def test_without_the_graph_it_is_k_means_that_keeps_its_labels(small, key):
   assert bool(clustering.converged) and int(clustering.steps) == steps
 
 
-def test_rows_cut_over_four_devices_give_the_labels_of_one(small, key):
+@pytest.mark.parametrize("n", [2, 4])
+def test_rows_cut_over_devices_give_the_labels_of_one(small, key, n):
   x, known, start = small
-  over = mesh.mesh(jax.devices()[:4])
+  over = mesh.mesh(jax.devices()[:n])
   cut = (jax.device_put(jnp.asarray(x), mesh.split(over)), known, start)
   (one, soft), (many, spread) = fitted(small, key), fitted(cut, key)
   np.testing.assert_array_equal(one.labels, many.labels)
@@ -245,6 +246,37 @@ def test_rectified_prototypes_equal_their_definition():
   expected = np.stack([(share[label == k, k][:, None] * x[label == k]).mean(0) for k in range(3)])
   ours = jax.jit(few_shot.rectified)(jnp.asarray(x, jnp.float32), jnp.asarray(c, jnp.float32))
   np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_laplacian_shot_equals_a_float64_oracle_on_either_graph(small):
+  """Prototypes once, rectified, then twenty updates on the graph of the queries alone; directed edges or their mean."""
+  x, known, _ = small
+  rows, rest = known >= 0, known < 0
+  found = {symmetric: few_shot.laplacian_shot(
+    x[rows], known[rows], x[rest], K, lam=0.7, neighbours=M, normalise="un", shift=False, symmetric=symmetric, tol=-1.0)
+    for symmetric in (True, False)}  # fmt: skip
+  unit = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True)
+  both = np.concatenate([x[rows], x[rest]]).astype(np.float64)
+  cosine = unit(both) @ unit(means(x[rows].astype(np.float64), known[rows])).T
+  label, share = cosine.argmax(1), softmax(10 * cosine).max(1)
+  centers = means(both * share[:, None], label)
+  a = ((x[rest][:, None].astype(np.float64) - centers) ** 2).sum(-1)
+  for symmetric, ours in found.items():
+    w, soft = graph_matrix(x[rest], M, symmetric), softmax(-a)
+    for _ in range(20):
+      soft = softmax(0.7 * w @ soft - a)
+    np.testing.assert_allclose(ours.prototypes, centers, atol=1e-5)
+    np.testing.assert_allclose(ours.soft, soft, atol=1e-4)
+    np.testing.assert_array_equal(ours.labels, soft.argmax(1))
+  assert np.abs(found[True].soft - found[False].soft).max() > 0.01
+
+
+def test_directed_edges_equal_the_oracle_in_the_outer_loop_too(small, key):
+  x, known, start = small
+  _, found = fitted(small, key, symmetric=False)
+  soft, labels = oracle(x, known, start, 0.7, 3, 20, symmetric=False)
+  np.testing.assert_allclose(found.soft, soft, atol=1e-4)
+  np.testing.assert_array_equal(found.labels, labels)
 
 
 def test_what_does_not_fit_is_named(small, key):

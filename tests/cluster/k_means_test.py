@@ -131,6 +131,31 @@ def test_far_from_the_origin_nothing_is_lost(key):
   assert scores.accuracy(near.labels, shifted.labels) == 1.0
 
 
+@pytest.mark.parametrize("seeds", ["k-means||", "random"])
+def test_other_seeds_are_rows_with_weight_or_their_means_and_end_where_lloyd_does(seeds, key):
+  """Five rows without weight lie far off: nobody begins there, and from the seeds Lloyd's iteration goes its way."""
+  x, _ = points(6)
+  x[:5] = 1e3
+  w = np.r_[np.zeros(5), np.ones(55)].astype(np.float32)
+  fit = lambda **how: k_means.fit(x, 8, key=key, weights=w, **how)
+  begin = fit(seeds=seeds, max_steps=0)
+  assert np.abs(np.asarray(begin.centers)).max() < 10 and len(np.unique(begin.centers, axis=0)) == 8
+  away = np.linalg.norm(np.asarray(begin.centers)[:, None] - x, axis=-1).min(1)
+  assert (away < 1e-3).all() if seeds == "random" else (away > 1e-3).any()  # k-means|| polishes
+  found, same = fit(seeds=seeds), fit(start=begin.centers)
+  np.testing.assert_array_equal(found.labels, same.labels)
+  worse = float(found.cost) < float(begin.cost)
+  assert worse or seeds == "k-means||" and float(begin.cost) < 0.8 * float(fit(seeds="random", max_steps=0).cost)
+  other = k_means.fit(x, 8, key=jax.random.fold_in(key, 1), weights=w, seeds=seeds, max_steps=0)
+  assert not np.allclose(np.sort(other.centers, 0), np.sort(begin.centers, 0))
+
+
+def test_one_cluster_has_no_need_of_bounds(key):
+  x, _ = points(7)
+  found = k_means.fit(x, 1, key=key, engine="pruned")
+  np.testing.assert_allclose(found.centers[0], x.mean(0), atol=1e-5)
+
+
 @pytest.mark.parametrize("k", [0, 6])
 def test_impossible_k_is_named(k, key):
   with pytest.raises(Invalid, match="cluster.k"):

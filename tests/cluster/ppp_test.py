@@ -126,8 +126,9 @@ def test_the_numbers_of_a_cut_are_those_of_scikit_learn(blobs):
   np.testing.assert_allclose(tree.confidence, own, atol=1e-3)
 
 
-def test_results_are_equal_over_four_devices(blobs, parted):
-  found, tree = ppp.fit(blobs[0], devices=jax.devices()[:4])
+@pytest.mark.parametrize("n", [2, 4])
+def test_results_are_equal_over_devices(blobs, parted, n):
+  found, tree = ppp.fit(blobs[0], devices=jax.devices()[:n])
   np.testing.assert_array_equal(found.labels, parted[0].labels)
   np.testing.assert_allclose(tree.agreement, parted[1].agreement, atol=1e-5)
 

@@ -32,3 +32,24 @@ def test_greedy_lowers_the_cost_and_so_does_the_parallel_form(key):
   parallel = cost(lambda k: seeding.parallel(k, x, 30, ones))
   assert greedy < plain < random
   assert parallel < 1.15 * greedy
+
+
+def test_the_power_says_how_far_rows_are_preferred(key):
+  """Plain seeding of two from three places: the second is drawn by distance^power, at 1 and 4 from the first."""
+  x = jnp.asarray([[0.0], [1.0], [4.0]])
+  pick = lambda power: jax.jit(jax.vmap(
+    lambda k: seeding.plus_plus(k, x, 1, jnp.ones(3), trials=1, power=power, known=x[:1])[0]))  # fmt: skip
+  for power, share in ((1.0, 4 / 5), (2.0, 16 / 17)):
+    drawn = np.asarray(pick(power)(jax.random.split(key, 4000)))
+    assert set(np.unique(drawn)) == {1, 2}
+    np.testing.assert_allclose((drawn == 2).mean(), share, atol=0.02)
+
+
+def test_the_power_holds_for_chosen_rows_as_for_known_ones(key):
+  """Three from four places: whichever was first, the others follow by the distances to all that were chosen."""
+  x = jnp.asarray([[0.0], [1.0], [4.0], [9.0]])
+  picks = jax.vmap(lambda k: seeding.plus_plus(k, x, 2, jnp.ones(4), trials=1, power=1.0))(jax.random.split(key, 8000))
+  picks = np.asarray(picks)
+  for first, masses in ((0, [0, 1, 4, 9]), (3, [9, 8, 5, 0])):
+    second = np.bincount(picks[picks[:, 0] == first, 1], minlength=4)
+    np.testing.assert_allclose(second / second.sum(), np.array(masses) / sum(masses), atol=0.04)
