@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,8 +47,9 @@ def test_given_distances_stand_for_rows_and_need_not_be_symmetric(rows, key):
   """Of entry [o, j] the cost of serving o by j is meant: with dear rows made cheaper, other medoids are chosen."""
   x = rows[::4]
   d = np.linalg.norm(x[:, None].astype(np.float64) - x, axis=-1)
-  for method in (lambda **how: clara.fit(k=4, key=key, size=40, **how),
-                 lambda **how: clara.clarans(k=4, key=key, patience=0.5, **how)):
+  samples = functools.partial(clara.fit, k=4, key=key, size=40)
+  candidates = functools.partial(clara.clarans, k=4, key=key, patience=0.5)
+  for method in (samples, candidates):
     one, two = method(x=x), method(distances=d)
     np.testing.assert_array_equal(one.medoids, two.medoids)
     np.testing.assert_array_equal(one.labels, two.labels)
