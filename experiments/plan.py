@@ -10,6 +10,7 @@ methods share one original model. Config fields read here (absent ones are skipp
                                 set only, see below
   labellings                    the tasks of the unauthorised trainers: names of label arrays
   model, train                  the network and how it is trained
+  thieves, cross                named changes to `model` and `train`: who trains on what was protected, see below
   reference                     True, or the stage that makes the control (`forget.retrain`)
   select, method, attack        what is done to the trained model
   cluster                       a stage, or a dict of named ones
@@ -22,6 +23,10 @@ protected and the rest clean, and for comparison the row `clean 80 %`, trained o
 after it. Which pictures are protected is the same for all protections, and a smaller share is part of a larger one; 1.0
 is the row `uc` itself. Further fields are those of `data.mixture.mix`: `seed` (absent: that of the experiment) and
 `within`.
+
+`thieves` are dicts with `model`, `train` or both: a model with a `name` stands in the place of that of the experiment,
+everything else changes single fields; an empty dict is the thief of the experiment itself. The first meets every
+defence; the others only what was not defended, unless `cross` is True. Each is a column group `labelling / thief`.
 """
 
 from __future__ import annotations
@@ -32,12 +37,12 @@ from typing import Any, NamedTuple
 import ue_jax
 from experiments import store
 from experiments.check import argument, check, clear, many, near, place, seeds, short, takes, whole
-from experiments.variants import variants
+from experiments.variants import DEFENDED, thieves, variants
 from ue_jax.core.errors import Invalid, require
 
 KNOWN = (
   "title", "seed", "seeds", "keys", "data", "surrogate", "protect", "controls", "mix", "defend", "labellings",
-  "model", "train", "reference", "select", "method", "attack", "cluster", "measure", "sweep",
+  "model", "train", "thieves", "cross", "reference", "select", "method", "attack", "cluster", "measure", "sweep",
 )
 SEEDED = ("train", "select", "method", "attack", "cluster", "measure")  # made once a seed of `seeds`
 
@@ -69,7 +74,7 @@ class Cell(NamedTuple):
 
   Attributes:
     row: protected by what, or changed by what.
-    group: the labelling, `` if there is only one.
+    group: the labelling, and after ` / ` the thief if there are several.
     seed: of the training.
     made: hash of the Subject or Clustering, or of the Data if that is what was measured.
     data: hash of the Data it came from.
@@ -177,12 +182,14 @@ def _protect(config, data, add):
   require(fixed is None or tuple(labellings) == (fixed,), "config.train.label", fixed, fix)
   for row, protected in rows.items():
     for label in labellings:
-      for seed in seeds(config):
-        title = f"{row} / {label}"
-        subject = _training(config, protected, add, label, seed, title)
-        needs = {"subject": subject, "data": protected, "clean": data}
-        scores = _scores(add, measures, needs, label, seed, title)
-        cells.append(Cell(row, label, seed, subject, protected, scores))
+      for thief, of in thieves(config, defended=DEFENDED in row).items():
+        group = f"{label} / {thief}" if thief else label
+        for seed in seeds(config):
+          title = f"{row} / {group}"
+          subject = _training(of, protected, add, label, seed, title)
+          needs = {"subject": subject, "data": protected, "clean": data}
+          scores = _scores(add, measures, needs, label, seed, title)
+          cells.append(Cell(row, group, seed, subject, protected, scores))
   return cells, rows
 
 

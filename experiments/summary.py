@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import ue_jax
-from experiments import partitions, store, tabulate
+from experiments import grid, partitions, store, tabulate
 from experiments.check import seeds
 from experiments.command import Options
 from experiments.plan import Plan
@@ -31,7 +31,9 @@ def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: flo
   """Gathers the scores, writes every file of the summary into the workdir and returns what to print."""
   scores = tabulate.gather(plan, results)
   protect = plan.kind == "protect"
-  shown = tabulate.accuracy_tables(plan, scores, results) if protect else []
+  grids = grid.grids(plan, scores, results)
+  shown = [make(one) for one in grids for make in (grid.table, grid.ranking)]
+  shown += tabulate.accuracy_tables(plan, scores, results) if protect and not grids else []
   shown += tabulate.score_tables([s for s in scores if not protect or s["measure"] != "utility"])
   shown += [tabulate.clusterings(plan, results)] if plan.kind == "cluster" else []
   shown += [tabulate.crafting(plan, results)] if plan.variants else []
@@ -90,6 +92,7 @@ def _page(path, options, plan, results, shown, scores, env, seconds) -> None:
   sections = [page.heading("Result")]
   sections += [page.table(t.columns, t.rows, title=t.title) for t in shown if t.rows]
   sections += _bars(shown) if plan.kind == "protect" else []
+  sections += grid.sections(grid.grids(plan, scores, results))
   sections += _score_curves(scores)
   sections += _grids(plan, results)
   sections += partitions.sections(plan, results) if plan.kind == "cluster" else []

@@ -10,6 +10,9 @@ Swept floats of one stage are run together as one program; other fields (names, 
   --show PATTERN       regular expression: which scores are shown in the table; sweep.jsonl holds all
   other flags          as in `python -m experiments.run --help`
 
+A config with `thieves` and no `sweep` is a grid by itself (protections, countermeasures, networks, labellings, seeds):
+it is run as by `experiments.run`, which shows it as one table, a heat map and a ranking.
+
 Settings share all stages that do not depend on them; what is stored already is not made again. Stopped or killed, the
 same command goes on from where it was, also in the middle of a program that settings share.
 """
@@ -39,10 +42,13 @@ def main(argv: Sequence[str]) -> list[dict[str, Any]]:
   mode = options.flags.sweep_mode
   require(mode in MODES, "sweep_mode", mode, f"choose one of {', '.join(MODES)}")
   from experiments import folder, plan
+  from experiments import run as single
 
   plan.unknown_fields(options.config)
   folder.check(options.config, options.workdir)
   with command.locked(options.workdir), command.Signals() as asked:
+    if "thieves" in options.config and not options.config.get("sweep"):
+      return [{"setting": {}, "figures": dict(single.run(options, asked).figures)}]
     return run(options, asked)
 
 

@@ -8,6 +8,30 @@ from typing import Any
 from experiments.check import argument, check, many, place, shares, takes, whole
 from ue_jax.core.errors import require
 
+DEFENDED = " + "  # stands between a protection and the defence in the name of a row
+
+
+def thieves(config: Mapping[str, Any], defended: bool = False) -> dict[str, dict[str, Any]]:
+  """Name -> the config as that thief trains by it: `{"": config}` without `thieves`.
+
+  Args:
+    defended: whether a defence was there before: then only the first thief comes, unless `cross` is True.
+
+  Raises:
+    Invalid: for a thief that is no dict of `model` and `train`.
+  """
+  found = config.get("thieves")
+  if not found:
+    return {"": dict(config)}
+  out = {}
+  for name, change in found.items():
+    good = isinstance(change, Mapping) and set(change) <= {"model", "train"}
+    require(good, f"config.thieves.{name}", change, "give dict(model=dict(...), train=dict(...)), or one of the two")
+    model, train = change.get("model", {}), change.get("train", {})
+    model = model if "name" in model else {**config.get("model", {}), **model}
+    out[name] = {**config, "model": model, "train": {**config["train"], **train}}
+  return dict(list(out.items())[:1]) if defended and not config.get("cross") else out
+
 
 def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surrogate: Callable) -> dict[str, str]:
   """Row -> hash of its Data: the controls first, then the methods, with their mixtures, each after each defence.
@@ -22,7 +46,7 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
   defended = {} if defences else rows
   for row, protected in rows.items():
     for name, stage in defences.items():
-      title = f"{row} + {name}"
+      title = f"{row}{DEFENDED}{name}"
       if stage.get("name"):
         defended[title] = add("defend", stage, {"data": protected}, seed=seed, title=title)
       else:  # a defence without a name is none

@@ -57,6 +57,26 @@ def test_a_protect_experiment_trains_every_variant_under_every_labelling_and_see
   assert sum(s.title.startswith("train surrogate") for s in made.stages.values()) == 1
 
 
+def test_thieves_train_by_changed_configs_and_only_the_first_meets_the_defences():
+  thieves = {"usual": {}, "wide": {"model": {"widths": (8,)}}, "long": {"train": {"steps": 7}},
+             "flat": {"model": {"name": "models.mlp"}}}
+  config = {**PROTECT, "seeds": (0,), "thieves": thieves, "defend": {"none": {}, "jpeg": {"name": "protect.jpeg"}}}
+  del config["labellings"]
+  config["train"] = {**config["train"], "label": "parity"}
+  made = plan(config)
+  trained = {(c.row, c.group): made.stages[c.made] for c in made.cells}
+  assert [group for row, group in trained if row == "clean"] == [f"parity / {name}" for name in thieves]
+  assert [group for row, group in trained if row == "clean + jpeg"] == ["parity / usual"]
+  of = {name: trained["sample", f"parity / {name}"] for name in thieves}
+  assert of["wide"].parts["model"] == {**config["model"], "widths": (8,)} and of["wide"].config == of["usual"].config
+  assert of["long"].config == {**of["usual"].config, "steps": 7} and of["long"].parts == of["usual"].parts
+  assert of["flat"].parts["model"] == {"name": "models.mlp"}
+  everyone = plan({**config, "cross": True})
+  assert len([c for c in everyone.cells if c.row == "clean + jpeg"]) == len(thieves)
+  with pytest.raises(Invalid, match="config.thieves.odd"):
+    plan({**config, "thieves": {"odd": {"steps": 3}}})
+
+
 def test_a_trainer_is_measured_under_the_labelling_it_was_trained_on():
   fixed = changed(PROTECT, "train.label", "parity")
   with pytest.raises(Invalid, match="config.train.label = 'parity'.*labellings"):

@@ -50,7 +50,8 @@ def test_scores_along_something_become_curves_of_means_in_order_and_no_lines_of_
   scores = [at(0, 10, 0.5), at(0, 2, 0.1), at(1, 2, 0.3), at(1, 10, np.nan), at(0, 3, np.nan)]
   (((name, units), lines),) = tabulate.score_curves([*scores, *SCORES]).items()
   x, y = lines["how many"]
-  assert (name, units) == ("silhouette", "clusters") and x.tolist() == [2, 10] and y.tolist() == pytest.approx([0.2, 0.5])
+  assert (name, units) == ("silhouette", "clusters")
+  assert x.tolist() == [2, 10] and y.tolist() == pytest.approx([0.2, 0.5])
   assert tabulate.score_tables(scores) == []
   (table,) = tabulate.score_tables([*scores, score("how many", "", 0, "clusters by silhouette", 10.0, "choose")])
   assert [line[0] for line in table.rows] == ["clusters by silhouette"]

@@ -1,0 +1,110 @@
+"""Protections against countermeasures: one table, one heat map and a ranking by the strongest countermeasure.
+
+A countermeasure is what a thief does about protected pictures: a defence before training (`defend`), another way of
+training or another network (`thieves`), or to stop where the clean test accuracy was best (`best step`; an upper bound,
+for a thief cannot look at it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import tabulate
+from experiments.plan import Plan
+from experiments.tabulate import Table
+from experiments.variants import DEFENDED
+from ue_jax.report import figures, page
+
+NONE, BEST, ACCURACY = "none", "best step", "test/accuracy"
+
+
+class Grid(NamedTuple):
+  """Clean test accuracies under one labelling: (protection, countermeasure) -> the values of the seeds."""
+
+  labelling: str
+  protections: tuple[str, ...]
+  countermeasures: tuple[str, ...]
+  values: Mapping[tuple[str, str], Sequence[float]]
+
+  def mean(self, protection: str, countermeasure: str) -> float:
+    """The mean over the seeds; NaN where nothing was measured."""
+    found = self.values.get((protection, countermeasure), ())
+    return float(np.mean(found)) if len(found) else float("nan")
+
+
+def grids(plan: Plan, scores: Sequence[Mapping[str, Any]], results: Any) -> list[Grid]:
+  """A Grid for each labelling; none if there is no countermeasure at all."""
+  found: dict[str, dict[tuple[str, str], list[float]]] = {}
+  for s in scores:
+    if s["name"] == ACCURACY and plan.kind == "protect":
+      labelling, protection, countermeasure = _place(plan, s["row"], s["group"])
+      found.setdefault(labelling, {}).setdefault((protection, countermeasure), []).append(s["value"])
+  for cell in plan.cells if found else ():
+    labelling, protection, countermeasure = _place(plan, cell.row, cell.group)
+    if countermeasure == NONE:
+      if best := tabulate.best(plan, results, cell.row, cell.group):
+        found[labelling][protection, BEST] = best
+  some = any(countermeasure not in (NONE, BEST) for values in found.values() for _, countermeasure in values)
+  return [_grid(labelling, values) for labelling, values in found.items()] if some else []
+
+
+def _place(plan: Plan, row: str, group: str) -> tuple[str, str, str]:
+  """(labelling, protection, countermeasure) of a cell; the thief that comes first is the usual one."""
+  labelling, _, thief = group.partition(" / ")
+  usual = plan.cells[0].group.partition(" / ")[2]
+  protection, _, defence = row.partition(DEFENDED)
+  parts = [part for part in (defence, "" if thief == usual else thief) if part]
+  return labelling, protection, DEFENDED.join(parts) or NONE
+
+
+def _grid(labelling: str, values: Mapping[tuple[str, str], list[float]]) -> Grid:
+  protections = tuple(dict.fromkeys(protection for protection, _ in values))
+  seen = dict.fromkeys(countermeasure for _, countermeasure in values)
+  order = [name for name in (NONE, BEST) if name in seen]
+  return Grid(labelling, protections, (*order, *(name for name in seen if name not in order)), values)
+
+
+def table(grid: Grid) -> Table:
+  """A line a protection, a column a countermeasure."""
+  value = lambda p, c: tabulate.mean(grid.values.get((p, c), ()))
+  lines = [[p, *(value(p, c) for c in grid.countermeasures)] for p in grid.protections]
+  title = f"Clean test accuracy under the labelling '{grid.labelling}': protection by countermeasure"
+  return Table(title, ["protection", *grid.countermeasures], lines)
+
+
+def ranking(grid: Grid) -> Table:
+  """The protections by what is left of them under the countermeasure that is strongest against each.
+
+  `worst case` is the best accuracy that a thief reaches by any one countermeasure; `clean` the best that the same
+  choice gives on clean pictures; `left` their difference: what the protection still takes, whatever the thief does.
+  """
+  clean = _strongest(grid, "clean")[1] if "clean" in grid.protections else float("nan")
+  lines = []
+  for protection in grid.protections:
+    name, worst = _strongest(grid, protection)
+    lines.append([protection, grid.mean(protection, NONE), name, worst, clean, clean - worst])
+  lines.sort(key=lambda line: line[3])
+  columns = ["protection", "no countermeasure", "strongest", "worst case", "clean", "left"]
+  return Table(f"Protections by their worst case under the labelling '{grid.labelling}'", columns, lines)
+
+
+def _strongest(grid: Grid, protection: str) -> tuple[str, float]:
+  means = {c: grid.mean(protection, c) for c in grid.countermeasures}
+  means = {c: value for c, value in means.items() if np.isfinite(value)}
+  name = max(means, key=means.get)
+  return name, means[name]
+
+
+def sections(found: Sequence[Grid]) -> list[page.Section]:
+  """A heat map for each labelling, the protections in the order of their worst case."""
+  out = []
+  for grid in found:
+    order = [line[0] for line in ranking(grid).rows]
+    values = np.array([[grid.mean(p, c) for c in grid.countermeasures] for p in order])
+    drawn = figures.heat(values, order, grid.countermeasures, "countermeasure", "protection")
+    alt = "heat map of the table of protections and countermeasures; dark is where a thief learns most"
+    out.append(page.figure(drawn, f"Clean test accuracy, labelling '{grid.labelling}'", alt))
+  return [page.heading("Protections against countermeasures"), *out] if out else []

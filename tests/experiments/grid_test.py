@@ -1,0 +1,55 @@
+"""Protections by countermeasures: what is whose column, and who is ranked first."""
+
+import numpy as np
+import pytest
+
+from experiments import grid, tabulate
+from experiments.plan import Cell, Plan
+
+ACCURACIES = {  # (row, group) -> seeds
+  ("clean", "label / cnn"): (0.9, 0.8), ("clean + jpeg", "label / cnn"): (0.8, 0.8),
+  ("clean", "label / mlp"): (0.7, 0.7),
+  ("weak", "label / cnn"): (0.1, 0.1), ("weak + jpeg", "label / cnn"): (0.8, 0.6), ("weak", "label / mlp"): (0.2, 0.2),
+  ("strong", "label / cnn"): (0.3, 0.3), ("strong + jpeg", "label / cnn"): (0.2, 0.2),
+  ("strong", "label / mlp"): (0.1, 0.5),
+}  # fmt: skip
+
+
+@pytest.fixture
+def found(monkeypatch):
+  cells = [Cell(row, group, seed, "", "", {}) for row, group in ACCURACIES for seed in (0, 1)]
+  scores = [
+    {"row": row, "group": group, "seed": seed, "name": "test/accuracy", "value": value}
+    for (row, group), values in ACCURACIES.items() for seed, value in enumerate(values)
+  ]
+  best = {("weak", "label / cnn"): [0.5, 0.3]}
+  monkeypatch.setattr(tabulate, "best", lambda plan, results, row, group: best.get((row, group), []))
+  return grid.grids(Plan("protect", {}, tuple(cells), {}, ""), scores, None)
+
+
+def test_every_countermeasure_is_a_column_and_the_usual_thief_is_none(found):
+  (one,) = found
+  assert one.labelling == "label" and one.protections == ("clean", "weak", "strong")
+  assert one.countermeasures == ("none", "best step", "jpeg", "mlp")
+  table = grid.table(one)
+  line = dict(zip(table.columns, table.rows[1]))
+  assert line["protection"] == "weak" and line["none"] == (pytest.approx(0.1), 0) and line["best step"][0] == 0.4
+  assert line["jpeg"][0] == pytest.approx(0.7) and line["mlp"][0] == 0.2
+  assert table.rows[0][2] is None  # nothing was measured along that training
+
+
+def test_protections_are_ranked_by_the_strongest_countermeasure_and_not_by_what_holds_without_one(found):
+  table = grid.ranking(found[0])
+  assert [line[0] for line in table.rows] == ["strong", "weak", "clean"]
+  strong, weak, clean = (dict(zip(table.columns, line)) for line in table.rows)
+  assert weak["strongest"] == "jpeg" and strong["strongest"] in ("none", "mlp")  # both reach 0.3
+  assert weak["worst case"] == pytest.approx(0.7) and weak["clean"] == pytest.approx(0.85)
+  assert weak["left"] == pytest.approx(0.15) and strong["left"] == pytest.approx(0.55) and clean["left"] == 0
+
+
+def test_the_page_shows_a_heat_map_and_nothing_where_there_is_no_countermeasure(found):
+  assert "heat map" in "".join(map(str, grid.sections(found)))
+  cells = (Cell("clean", "label", 0, "", "", {}),)
+  scores = [{"row": "clean", "group": "label", "seed": 0, "name": "test/accuracy", "value": 0.5}]
+  assert grid.grids(Plan("protect", {}, cells, {}, ""), scores, None) == [] and grid.sections([]) == []
+  assert np.isnan(found[0].mean("strong", "gray"))
