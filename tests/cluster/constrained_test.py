@@ -83,6 +83,16 @@ def test_balanced_clusters_differ_by_one_row_and_cost_little_more(key):
   assert scores.accuracy(y, found.labels) >= scores.accuracy(y, plain.labels) - 0.005
 
 
+def test_equal_sizes_find_groups_that_plain_k_means_cuts_and_joins(key):
+  """A wide group and three narrow ones beside each other: it is cheaper to cut the wide one."""
+  y = np.repeat(np.arange(K), 60)[: N - 2]
+  noise = np.array([5, 0.4, 0.4, 0.4])[y][:, None] * np.random.default_rng(0).normal(size=(N - 2, 2))
+  x = (np.array([[0, 0], [16, 0], [18.5, 0], [16, 2.5]])[y] + noise).astype(np.float32)
+  found, plain = constrained.balanced(x, K, key=key), k_means.fit(x, K, key=key, restarts=4)
+  assert scores.accuracy(y, found.labels) > 0.95
+  assert scores.accuracy(y, plain.labels) < 0.7
+
+
 def test_the_transport_is_near_the_optimum():
   from scipy.optimize import linear_sum_assignment
 

@@ -153,3 +153,34 @@ def test_medoids_swaps_and_passes_equal_those_of_the_rust_package(rows):
     assert set(found.medoids.tolist()) == set(peer.medoids.tolist())
     assert int(trace.swaps) == peer.n_swap > 0 and int(trace.passes) == peer.n_iter
     assert float(found.cost) == pytest.approx(peer.loss, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def noisy_digits():
+  """Distances of 2000 noisy digits, float32."""
+  from sklearn.datasets import load_digits
+
+  draw = np.random.RandomState(0)
+  x = load_digits().data[draw.randint(0, 1797, 2000)] + 2 * draw.randn(2000, 64)
+  square = (x**2).sum(1)
+  d = np.sqrt(np.maximum(square[:, None] + square - 2 * x @ x.T, 0))
+  np.fill_diagonal(d, 0)
+  return d.astype(np.float32)
+
+
+@pytest.mark.parametrize("k, pam, swaps", [(10, 70768.18, 11), (100, 54376.78, 109)])
+def test_two_thousand_digits_end_where_the_rust_package_ends(noisy_digits, k, pam, swaps):
+  """`pam` as `fastpam1`, whose cost is known; `eager` as `fasterpam`; what only alternates ends well above it."""
+  d, start = noisy_digits, np.random.RandomState(1).choice(2000, k, False)
+  solve = lambda mode: fasterpam.solve(distances=d, k=k, start=start, mode=mode, devices=jax.devices()[:1])
+  found = {mode: solve(mode) for mode in ("pam", "eager", "alternate")}
+  assert float(found["pam"][0].cost) == pytest.approx(pam, rel=1e-6) and int(found["pam"][1].swaps) == swaps
+  kmedoids = pytest.importorskip("kmedoids")
+  turned, begin = np.asfortranarray(d), start.astype(np.uint64)
+  fast = kmedoids.fasterpam(turned, begin, n_cpu=1)
+  for mode, peer in {"pam": kmedoids.fastpam1(turned, begin, max_iter=1000), "eager": fast}.items():
+    clusters, trace = found[mode]
+    assert set(clusters.medoids.tolist()) == set(peer.medoids.tolist()), mode
+    assert (int(trace.swaps), int(trace.passes)) == (peer.n_swap, peer.n_iter), mode
+    assert float(clusters.cost) == pytest.approx(peer.loss, rel=1e-6), mode
+  assert float(found["pam"][0].cost) <= 1.005 * fast.loss < 1.03 * fast.loss < float(found["alternate"][0].cost)

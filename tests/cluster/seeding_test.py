@@ -1,8 +1,10 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.cluster import seeding
+from ue_jax.cluster import lloyd, seeding
 
 
 def test_positions_are_drawn_by_their_mass_and_never_without(key):
@@ -53,3 +55,44 @@ def test_the_power_holds_for_chosen_rows_as_for_known_ones(key):
   for first, masses in ((0, [0, 1, 4, 9]), (3, [9, 8, 5, 0])):
     second = np.bincount(picks[picks[:, 0] == first, 1], minlength=4)
     np.testing.assert_allclose(second / second.sum(), np.array(masses) / sum(masses), atol=0.04)
+
+
+def test_the_expected_cost_keeps_the_bound_of_the_paper_over_the_best_of_all_partitions(key):
+  """Fifty sets of twelve rows in three far groups, plain and greedy; rows drawn alike break the bound."""
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(50, 12, 2)) + 50 * rng.normal(size=(50, 3, 2))[:, np.arange(12) % 3]
+  x = x - x.mean(1, keepdims=True)
+  parts = np.array([(0, next_one, *rest) for next_one in (0, 1) for rest in itertools.product(range(3), repeat=10)])
+  flat, between = x.transpose(1, 0, 2).reshape(12, 100), 0
+  for cluster in range(3):
+    member = (parts == cluster).astype(np.float64)
+    squares = (member @ flat) ** 2
+    between += (squares[:, ::2] + squares[:, 1::2]) / np.maximum(member.sum(1), 1)[:, None]
+  best = (x**2).sum((1, 2)) - between.max(0)
+
+  def expected(draw):
+    cost = lambda key, x: jnp.sum(jnp.min(jnp.sum((x[:, None] - x[draw(key, x)]) ** 2, -1), axis=1))
+    mean = lambda x: jnp.mean(jax.vmap(cost, (0, None))(jax.random.split(key, 200), x))
+    return np.asarray(jax.jit(jax.vmap(mean))(jnp.asarray(x, jnp.float32)))
+
+  bound = 8 * (np.log(3) + 2) * best
+  ones = jnp.ones(12)
+  plain = expected(lambda key, x: seeding.plus_plus(key, x, 3, ones, trials=1))
+  greedy = expected(lambda key, x: seeding.plus_plus(key, x, 3, ones))
+  alike = expected(lambda key, x: jax.random.choice(key, 12, (3,), replace=False))
+  assert (plain >= best * (1 - 1e-3)).all() and (plain <= bound).all() and (greedy <= bound).all()
+  assert (alike > bound).mean() > 0.9
+
+
+def test_greedy_seeding_of_digits_ends_no_higher_than_the_plain_one(key):
+  from sklearn.datasets import load_digits
+
+  x = load_digits().data
+  x = jnp.asarray(x - x.mean(0), jnp.float32)
+  ones, keys = jnp.ones(len(x)), jax.random.split(key, 20)
+  end = jax.jit(lambda at: lloyd.descend(x, ones, jnp.float32(1e-4), jnp.int32(300), x[at]).cost)
+  greedy, plain = (
+    np.mean([end(at) for at in jax.jit(jax.vmap(lambda key, n=n: seeding.plus_plus(key, x, 10, ones, trials=n)))(keys)])
+    for n in (0, 1)
+  )
+  assert greedy <= plain
