@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -38,8 +39,9 @@ def start(tmp_path_factory):
   """
   root = tmp_path_factory.mktemp("reliability")
   (root / "config.py").write_text(CONFIG)
+  one_device = re.sub(r"\S*device_count=\d+", "", os.environ["XLA_FLAGS"])
   environment = {
-    **os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(root / "compiled"),
+    **os.environ, "XLA_FLAGS": one_device, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(root / "compiled"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
   }
 
