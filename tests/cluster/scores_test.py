@@ -115,6 +115,21 @@ def test_indices_equal_scikit_learn_with_singletons(digits, k):
   assert scores.davies_bouldin(digits, labels) == pytest.approx(theirs, rel=1e-5)
 
 
+def test_indices_of_two_to_twenty_clusters_of_all_digits_equal_scikit_learn():
+  from sklearn import metrics
+  from sklearn.cluster import kmeans_plusplus
+  from sklearn.datasets import load_digits
+
+  x = load_digits().data.astype(np.float32)
+  centers = kmeans_plusplus(x, 20, random_state=0)[0]
+  away = ((x[:, None] - centers) ** 2).sum(-1)
+  for k in range(2, 21):
+    labels = away[:, :k].argmin(1)
+    for name in ("silhouette", "calinski_harabasz", "davies_bouldin"):
+      theirs = getattr(metrics, name + "_score")(x, labels)
+      assert getattr(scores, name)(x, labels) == pytest.approx(theirs, rel=1e-5, abs=1e-6), (name, k)
+
+
 def test_indices_do_not_depend_on_names_order_scale_and_place(digits):
   labels, rows = (digits[:, 20] > 8).astype(int) + (digits[:, 34] > 8), np.random.default_rng(0).permutation(500)
   indices = (scores.silhouette, scores.simplified_silhouette, scores.calinski_harabasz, scores.davies_bouldin)
