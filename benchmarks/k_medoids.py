@@ -31,6 +31,7 @@ def rows(small: bool = False, n: int = 10_000, repeats: int = 5) -> list[tuple[s
   lines = []
   for k in (10, 100):
     lines += against(d, k, repeats)
+    lines += every_swap(d, k)
     lines += starts(d, k, 1 if k > 10 else 2)
   return [*lines, *growth(500 if small else 2000)]
 
@@ -66,6 +67,23 @@ def against(d, k: int, repeats: int) -> list[tuple[str, ...]]:
       aim = aim if mode == "pam" else ""
       lines.append(_line(name, _least(taken[mode]), "kmedoids", _least(taken[order]), aim, note))
   return lines
+
+
+def every_swap(d, k: int) -> list[tuple[str, ...]]:
+  """`pam` beside `fastpam1`, which goes the same way: the best of all swaps each time. Fortran order, its fast case."""
+  import kmedoids
+
+  turned, start = np.asfortranarray(d), np.random.RandomState(1).choice(len(d), k, False)
+  ours = lambda: fasterpam.solve(distances=d, k=k, start=start, mode="pam", devices=jax.devices())
+  cold = _timed(ours)[0]
+  mine = [_timed(ours) for _ in range(3)]
+  theirs = [_timed(lambda: kmedoids.fastpam1(turned, start.astype(np.uint64), max_iter=100_000))]
+  (found, trace), peer = mine[-1][2], theirs[-1][2]
+  same = sorted(found.medoids.tolist()) == sorted(int(m) for m in peer.medoids)
+  note = (f"cost {float(found.cost):.2f}, theirs {peer.loss:.2f}; swaps {int(trace.swaps)}, theirs {peer.n_swap}; "
+          f"same medoids: {same}; cpu ratio {_least(mine, 1) / _least(theirs, 1):.2f}; cold {cold:.1f} s")
+  name = f"k-medoids pam, n {len(turned)}, k {k}, {len(jax.devices())} device(s), peer in Fortran order"
+  return [_line(name, _least(mine), "kmedoids fastpam1", _least(theirs), "<= 0.2", note)]
 
 
 def starts(d, k: int, repeats: int) -> list[tuple[str, ...]]:

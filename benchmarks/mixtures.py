@@ -1,4 +1,4 @@
-"""Gaussian mixtures beside scikit-learn, spectral clustering and partitive partitioning: times, and how they grow.
+"""Mixtures and spectral clustering beside scikit-learn, partitive partitioning and few-shot tasks: times and growth.
 
     python -m benchmarks.mixtures [--small]
 
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.cluster import gmm, ppp, scores, spectral
+from ue_jax.cluster import episodes, gmm, ppp, scores, spectral
 
 HEADER = ("what", "ours", "peer", "ratio", "aim", "note")
 
@@ -28,7 +28,7 @@ HEADER = ("what", "ours", "peer", "ratio", "aim", "note")
 def rows(small: bool = False) -> list[tuple[str, ...]]:
   """Lines of a table under `HEADER`; `small` takes a tenth of the samples, to see that it runs."""
   part = 10 if small else 1
-  return [*em_step(50_000 // part), *growth(part), *partitions(part), *spectra(part)]
+  return [*em_step(50_000 // part), *growth(part), *partitions(part), *tasks(part), *spectra(part)]
 
 
 def em_step(n: int, d: int = 16, k: int = 32, steps: int = 10) -> list[tuple[str, ...]]:
@@ -61,17 +61,57 @@ def growth(part: int = 1) -> list[tuple[str, ...]]:
 
 
 def partitions(part: int = 1) -> list[tuple[str, ...]]:
-  """Partitive partitioning of its blobs, and what it finds."""
-  from sklearn.datasets import make_blobs
-
-  lines = []
-  cases = ((1500, 5, 5, 1.0, 3), (2000, 10, 8, 1.5, 1), (4000, 16, 20, 1.5, 2), (100_000, 16, 20, 1.5, 2))
-  for n, d, k, spread, seed in cases:
-    x, y = make_blobs(max(n // part, 500), d, centers=k, cluster_std=spread, random_state=seed)
+  """Partitive partitioning of its table: blobs, a cloud, flat boxes and iris; then of many rows."""
+  lines, total = [], 0.0
+  for name, x, y in _table(part):
+    k = len(np.unique(y))
     cold, _ = _timed(lambda x=x: ppp.fit(x))
     warm, (found, _) = _timed(lambda x=x: ppp.fit(x))
+    total += warm
     note = f"{len(found.centers)} clusters of {k}, ARI {scores.ari(y, found.labels):.3f}; cold {cold:.1f} s"
-    lines.append((f"ppp, {k} blobs, n {len(x)}, d {d}", f"{warm:.3f} s", "", "", "", note))
+    lines.append((f"ppp, {name}, n {len(x)}, d {x.shape[1]}", f"{warm:.3f} s", "", "", "", note))
+  lines.append(("ppp, all of this table", f"{total:.3f} s", "", "", "< 2 s", "warm"))
+  x, y = _blobs(100_000 // part, 16, 20, 1.5, 2)
+  cold, _ = _timed(lambda: ppp.fit(x))
+  warm, (found, _) = _timed(lambda: ppp.fit(x))
+  note = f"{len(found.centers)} clusters of 20, ARI {scores.ari(y, found.labels):.3f}; cold {cold:.1f} s"
+  return [*lines, (f"ppp, 20 blobs, n {len(x)}, d 16", f"{warm:.3f} s", "", "", "", note)]
+
+
+def _table(part: int):
+  """(name, rows, groups) of what partitive partitioning is tried on."""
+  from sklearn.datasets import load_iris
+
+  for n, d, k, spread, seed in ((1500, 5, 5, 1.0, 3), (2000, 10, 8, 1.5, 1), (4000, 16, 20, 1.5, 2)):
+    yield f"{k} blobs", *_blobs(max(n // part, 500), d, k, spread, seed)
+  draw = np.random.default_rng(0)
+  yield "one Gaussian", draw.normal(size=(1000, 4)), np.zeros(1000)
+  for n, d in ((1000, 2), (2000, 5)):
+    yield "a flat box", draw.uniform(size=(n, d)), np.zeros(n)
+  yield "iris", *load_iris(return_X_y=True)
+
+
+def _blobs(n: int, d: int, k: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  from sklearn.datasets import make_blobs
+
+  return make_blobs(n, d, centers=k, cluster_std=spread, random_state=seed)
+
+
+def tasks(part: int = 1) -> list[tuple[str, ...]]:
+  """Few-shot episodes of digits, 5 ways and 15 queries a class, all at once: each method, with one shot and five."""
+  from sklearn.datasets import load_digits
+
+  x, y = load_digits(return_X_y=True)
+  x, lines = x.astype(np.float32), []
+  for shots in (1, 5):
+    dealt = episodes.draw(y, 200 // part, shots=shots)
+    for method in episodes.METHODS:
+      run = lambda method=method, dealt=dealt: episodes.play(x, dealt, method)
+      cold, _ = _timed(run)
+      warm, reached = _timed(run)
+      what = f"few-shot, {method}, {len(dealt.truth)} episodes, {shots} shot(s)"
+      note = f"accuracy {float(jnp.mean(reached)):.3f}; cold {cold:.1f} s"
+      lines.append((what, f"{warm:.3f} s", "", "", "< 3 s", note))
   return lines
 
 
