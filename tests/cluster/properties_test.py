@@ -90,8 +90,8 @@ def test_the_network_of_centres_sees_directions_only(groups):
   """It may end in a local optimum, so it is compared with itself: lengths do not matter, equal rows stay together."""
   fit = lambda x: tell.fit(x.astype(np.float32), K, key=KEY, encoder="identity", steps=30, batch_size=24, start="rows")
   x, _ = groups
-  twice = np.repeat(x[::2], 2, axis=0)
-  plain, long, pairs = (np.asarray(fit(rows)[0].labels) for rows in (x, 8 * x, twice))
+  twice, longer = np.repeat(x[::2], 2, axis=0), 2.0 ** (np.arange(N) % 5)[:, None]
+  plain, long, pairs = (np.asarray(fit(rows)[0].labels) for rows in (x, longer * x, twice))
   np.testing.assert_array_equal(plain, long)
   np.testing.assert_array_equal(pairs[::2], pairs[1::2])
   assert len(set(plain)) > 1 and len(set(pairs)) > 1
