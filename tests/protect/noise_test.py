@@ -142,3 +142,14 @@ def test_signs_are_fair_and_differ_between_groups():
   assert abs(np.asarray(drawn, np.float32).mean()) < 0.05
   agree = (drawn[0] == drawn[1]).mean()
   assert 0.3 < float(agree) < 0.7
+
+
+def test_permuted_labels_share_the_patterns_of_the_classes_but_not_their_pictures():
+  data = pictures(600)
+  by_class, drawn = run(noise.protect("class"), data), run(noise.protect("permuted"), data)
+  flat = lambda out: deltas(data, out).reshape(60, -1)
+  patterns = np.unique(flat(by_class), axis=0)
+  np.testing.assert_array_equal(np.unique(flat(drawn), axis=0), patterns)
+  agree = (flat(by_class) == flat(drawn)).all(1).mean()
+  assert 0.15 < agree < 0.55  # a third by chance
+  np.testing.assert_array_equal(run(noise.protect("permuted"), data).arrays["image"], drawn.arrays["image"])

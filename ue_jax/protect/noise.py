@@ -1,6 +1,6 @@
 """Random noise: the controls that every protection is held against.
 
-A picture's pattern of signs is a pure function of (key, group), so the five kinds differ in one array only: the
+A picture's pattern of signs is a pure function of (key, group), so the six kinds differ in one array only: the
 groups. Nothing here looks at a model, but for the clusters that the control of Unlearnable Clusters shares with it.
 """
 
@@ -21,7 +21,7 @@ from ue_jax.core.procedure import Procedure
 from ue_jax.protect import surrogate as surrogates
 from ue_jax.protect.publish import add, check_budget, labels_of, most_levels, publish, set_rows, stretch
 
-KINDS = ("clean", "sample", "cluster", "class", "universal")
+KINDS = ("clean", "sample", "cluster", "class", "permuted", "universal")
 
 
 class State(NamedTuple):
@@ -51,11 +51,12 @@ def protect(
   """Adds random signs times eps to the pictures: Data -> Data.
 
   Args:
-    kind: which pictures share a pattern: `sample` none, `cluster`, `class`, `universal` all; `clean` adds nothing (and
-      still appends `test_protected`).
+    kind: which pictures share a pattern: `sample` none, `cluster`, `class`, `universal` all; `permuted`: the patterns
+      of `class`, but every picture gets that of a class drawn for it; `clean` adds nothing (and still appends
+      `test_protected`).
     eps: budget in units of [0, 1]; may be traced.
     norm: `linf`, or `l2`: the norm of a whole pattern, rounded to whole grey levels.
-    label: for `class`: the labelling.
+    label: for `class` and `permuted`: the labelling.
     groups: for `cluster`: an int array of the Data to take the clusters from, in place of k-means.
     surrogate, k, size, augment, feature, normalise, restarts, cluster_seed: for `cluster`: as in
       `unlearnable_clusters`, and with equal values the very same clusters. Without a surrogate: k-means on pixels.
@@ -67,11 +68,13 @@ def protect(
   check_budget(eps, norm)
   view = surrogates.View(size, augment, feature)
 
-  def grouped(data: Data):
+  def grouped(key, data: Data):
     if kind == "sample":
       return jnp.asarray(data.arrays["index"], jnp.int32)
     if kind == "class":
       return jnp.asarray(labels_of(data, label)[0])
+    if kind == "permuted":
+      return drawn_classes(key, jnp.asarray(data.arrays["index"], jnp.int32), labels_of(data, label)[1])
     if kind == "cluster" and groups:
       return jnp.asarray(labels_of(data, groups, "protect.groups")[0])
     if kind == "cluster":
@@ -84,7 +87,7 @@ def protect(
     budget = jnp.asarray(0 if kind == "clean" else eps, jnp.float32)
     values = np.float32(np.prod(data.arrays["image"].shape[1:]))
     grey = most_levels(budget) if norm == "linf" else jnp.round(budget * 255 / jnp.sqrt(values)).astype(jnp.int32)
-    return State(key, jnp.int32(0), grouped(data), grey)
+    return State(key, jnp.int32(0), grouped(key, data), grey)
 
   def step(state: State, batch, axis=None):
     del batch, axis
@@ -103,6 +106,27 @@ def protect(
 def signs(key: jax.Array, groups: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """The patterns of groups `[b]`: int8 `[b, *shape]` of -1 and 1."""
   return jax.vmap(lambda group: jax.random.rademacher(jax.random.fold_in(key, group), shape, jnp.int8))(groups)
+
+
+def drawn_classes(key: jax.Array, index: jax.Array, classes: int) -> jax.Array:
+  """A random class for every picture, int32 `[n]`, a function of its key and index: labels permuted."""
+  key = jax.random.fold_in(key, np.uint32(2**32 - 1))  # no group has this number
+  return jax.vmap(lambda i: jax.random.randint(jax.random.fold_in(key, i), (), 0, classes))(index)
+
+
+def class_of_each(data: Data, label: str, key: jax.Array, permuted: bool) -> tuple[jax.Array, int]:
+  """The class whose shortcut each picture gets, int32 `[n]`, and the number of classes.
+
+  Args:
+    permuted: True draws the class instead of reading it: the control that carries nothing about the label.
+
+  Raises:
+    Invalid: if there is no such labelling, or it has one class only.
+  """
+  labels, classes = labels_of(data, label)
+  require(classes > 1, "protect.label", label, "choose a labelling of two classes or more: a shortcut tells them apart")
+  index = jnp.asarray(data.arrays["index"], jnp.int32)
+  return (drawn_classes(key, index, classes) if permuted else jnp.asarray(labels)), classes
 
 
 def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
