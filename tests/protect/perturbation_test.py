@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ue_jax.models import generator
-from ue_jax.protect import perturbation
+from ue_jax.protect import perturbation, pgd
 
 SHAPE = (8, 8, 3)
 
@@ -19,6 +19,17 @@ def test_pixels_descend_by_steps_of_one_length_and_stay_in_the_ball(norm, key):
   for _ in range(10):
     delta = form.update(delta, gradient, 0.05, jnp.int32(0))
   assert length(delta) == pytest.approx(0.05, rel=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_step_is_the_one_that_everything_takes_downhill(norm, key):
+  delta, gradient = jax.random.normal(key, (2, *SHAPE)) * 0.01
+  moved = perturbation.direct(SHAPE, step_size=0.02, norm=norm).update(delta, gradient, 0.05, jnp.int32(0))
+  np.testing.assert_array_equal(moved, pgd.move(delta, -gradient, 0.05, 0.02, norm))
+  length = jnp.linalg.norm(gradient.ravel())
+  wanted = delta - 0.02 * (jnp.sign(gradient) if norm == "linf" else gradient / length)
+  ball = jnp.clip(wanted, -0.05, 0.05) if norm == "linf" else wanted * min(1.0, 0.05 / jnp.linalg.norm(wanted.ravel()))
+  np.testing.assert_allclose(moved, ball, atol=1e-7)
 
 
 def test_without_a_step_size_a_tenth_of_the_budget_is_taken(key):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from ue_jax.models.model import Model
-from ue_jax.protect.publish import project
+from ue_jax.protect import pgd
 from ue_jax.train import optim
 
 
@@ -52,8 +52,7 @@ def direct(shape: tuple[int, int, int], step_size=None, norm: str = "linf", star
   def update(delta, gradient, eps, step):
     del step
     length = eps / 10 if step_size is None else step_size
-    direction = jnp.sign(gradient) if norm == "linf" else _rescaled(gradient, 1)
-    return project(delta - length * direction, eps, norm)
+    return pgd.move(delta, -gradient, eps, length, norm)
 
   return Perturbation(init, lambda delta: delta, lambda tree, carry, eps: tree, update)
 

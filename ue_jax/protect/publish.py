@@ -15,6 +15,7 @@ import numpy as np
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
 from ue_jax.core.pictures import to_bytes
+from ue_jax.train.pgd import project as project  # what a perturbation is brought into its budget with
 
 # (image uint8 [b, h, w, c], rows int [b]) -> uint8, or float in [0, 1], [b, h', w', c]
 Paint = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -110,20 +111,6 @@ def stretch(delta, height: int, width: int):
   h, w = delta.shape[-3:-1]
   rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
   return delta[..., rows[:, None], columns, :]
-
-
-def project(delta: jax.Array, eps, norm: str = "linf") -> jax.Array:
-  """The nearest point of the ball of radius eps (units of [0, 1]) around 0; the last three axes are one picture.
-
-  Args:
-    delta: float32 `[..., h, w, c]`.
-    eps: radius; may be traced.
-    norm: `linf` (largest absolute value) or `l2` (Euclidean norm of the picture).
-  """
-  if norm == "linf":
-    return jnp.clip(delta, -eps, eps)
-  size = jnp.sqrt(jnp.sum(delta * delta, axis=(-3, -2, -1), keepdims=True))
-  return delta * jnp.minimum(1, eps / jnp.maximum(size, jnp.finfo(jnp.float32).tiny))
 
 
 def check_budget(eps, norm: str, field: str = "protect") -> None:
