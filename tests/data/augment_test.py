@@ -11,7 +11,8 @@ B, H, W, C, K = 6, 8, 10, 3, 4
 IMAGES = jax.random.uniform(jax.random.key(1), (B, H, W, C), minval=0.1, maxval=0.9)
 TARGETS = jax.nn.one_hot(jnp.arange(B) % K, K)
 ALL = {"crop": augment.crop(2), "flip": augment.flip(), "mixup": augment.mixup(), "cutmix": augment.cutmix(),
-       "cutout": augment.cutout(3), "build": augment.build(["crop:2", "flip", "mixup:0.4"])}
+       "cutout": augment.cutout(3), "build": augment.build(["crop:2", "flip", "mixup:0.4"]),
+       "ueraser": augment.build(["ueraser"])}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -127,10 +128,17 @@ def test_build_applies_in_order_and_nothing_for_an_empty_list(key):
   assert np.array_equal(both, IMAGES[:, :, ::-1])
 
 
+@pytest.mark.parametrize("name", ["ueraser", "plasma_brightness", "plasma_contrast", "channel_shuffle"])
+def test_the_parts_of_ueraser_have_names_and_take_a_share(name, key):
+  assert np.array_equal(jax.jit(augment.build([f"{name}:0"]))(key, IMAGES, TARGETS)[0], IMAGES)
+  changed = jax.jit(augment.build([f"{name}:1"]))(key, IMAGES, TARGETS)[0]
+  assert not np.array_equal(changed, IMAGES)
+
+
 @pytest.mark.parametrize("make", [
   lambda: augment.build(["blur"]), lambda: augment.build(["crop:x"]), lambda: augment.crop(-1),
   lambda: augment.crop(1.5), lambda: augment.flip(1.5), lambda: augment.mixup(0.0), lambda: augment.cutmix(-1),
-  lambda: augment.cutout(-1), lambda: augment.mixup(float("nan")),
+  lambda: augment.cutout(-1), lambda: augment.mixup(float("nan")), lambda: augment.build(["ueraser:1.5"]),
 ])
 def test_wrong_arguments_are_refused(make):
   with pytest.raises(Invalid):

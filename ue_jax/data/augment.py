@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ue_jax.core.errors import require
+from ue_jax.data import ueraser
 
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -99,8 +100,9 @@ def build(names: Sequence[str | Augment]) -> Augment:
   """One augmentation from several, applied in order with independent keys.
 
   Args:
-    names: `crop`, `flip`, `mixup`, `cutmix`, `cutout` with their defaults, or with an argument as in
-      `crop:2`, `mixup:0.4`; or augmentations themselves. Empty for none.
+    names: `crop`, `flip`, `mixup`, `cutmix`, `cutout`, or of `data.ueraser` `plasma_brightness`, `plasma_contrast`,
+      `channel_shuffle` and all three as `ueraser`; with their defaults, or with their first argument as in `crop:2`,
+      `mixup:0.4`; or augmentations themselves. Empty for none.
   Raises:
     Invalid: for an unknown name or an argument that is not a number.
   """
@@ -114,8 +116,21 @@ def build(names: Sequence[str | Augment]) -> Augment:
   return apply
 
 
+def _share(factory: Callable[..., Augment]) -> Callable[..., Augment]:
+  """An augmentation of `data.ueraser` whose argument, the share of pictures, comes from outside."""
+
+  def make(*share):
+    for value in share:
+      _number(f"augment.{factory.__name__}.share", value, 0, 1)
+    return factory(*share)
+
+  return make
+
+
 _KNOWN = {"crop": (crop, int), "flip": (flip, float), "mixup": (mixup, float), "cutmix": (cutmix, float),
           "cutout": (cutout, int)}
+_KNOWN |= {part.__name__: (_share(part), float) for part in (
+  ueraser.ueraser, ueraser.plasma_brightness, ueraser.plasma_contrast, ueraser.channel_shuffle)}
 
 
 def _parse(text: str) -> Augment:
