@@ -43,7 +43,7 @@ def test_plasma_spans_zero_to_one_and_is_smoother_the_lower_its_roughness(key):
 
 def test_brightness_adds_one_map_to_all_channels_within_the_strength(key):
   mid = jnp.full_like(IMAGES, 0.5)
-  added = np.asarray(ueraser.plasma_brightness(1.0, intensity=(0.4, 0.4))(key, mid, NONE)[0] - mid)
+  added = np.asarray(jax.jit(ueraser.plasma_brightness(1.0, intensity=(0.4, 0.4)))(key, mid, NONE)[0] - mid)
   np.testing.assert_allclose(added, np.broadcast_to(added[..., :1], added.shape), atol=1e-6)
   np.testing.assert_allclose(added.min((1, 2, 3)), -0.4, atol=1e-5)
   np.testing.assert_allclose(added.max((1, 2, 3)), 0.4, atol=1e-5)
@@ -75,6 +75,6 @@ def test_a_share_of_the_pictures_is_changed_and_the_others_keep_their_bits(key):
 def test_grey_pictures_and_traced_numbers_pass(key):
   grey = IMAGES[..., :1]
   traced = jax.jit(lambda share, high: ueraser.plasma_brightness(share, intensity=(0.5, high))(key, grey, NONE)[0])
-  plain = ueraser.plasma_brightness(1.0)(key, grey, NONE)[0]
+  plain = jax.jit(ueraser.plasma_brightness(1.0))(key, grey, NONE)[0]
   np.testing.assert_allclose(traced(jnp.float32(1), jnp.float32(1)), plain, atol=1e-6)
   np.testing.assert_array_equal(ueraser.channel_shuffle(1.0)(key, grey, NONE)[0], grey)
