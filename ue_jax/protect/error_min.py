@@ -1,0 +1,199 @@
+"""Error-minimising noise: pictures on which a network finds its error small already (Huang et al., ICLR 2021).
+
+"Unlearnable Examples: Making Personal Data Unexploitable", equation 2: min over the network, min over the noise, of the
+loss on the noisy pictures. Class-wise noise is one pattern a class of ONE labelling: the baseline against which
+label-agnostic methods are held.
+
+Departures from the reference: noise and network take turns batch by batch unless `network_steps` is given, and
+class-wise noise, too, is made of all pictures of `train` and not of a fifth of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data
+from ue_jax.core.pictures import to_float
+from ue_jax.core.procedure import Procedure
+from ue_jax.core.tally import Tally
+from ue_jax.core.terms import safe
+from ue_jax.models.model import Model
+from ue_jax.parallel.spread import allmean, allsum, gather
+from ue_jax.protect import pgd, publish
+from ue_jax.train import losses, optim
+from ue_jax.train.batches import shuffled
+
+KINDS = ("class", "sample")
+
+
+class State(NamedTuple):
+  """The network and the noise.
+
+  Attributes:
+    params, model, opt: of the network that is trained on the noisy pictures.
+    delta: float32 `[groups, h, w, c]` in units of [0, 1].
+    groups: int32 `[n]`, the pattern of every row of the Data; the number of patterns stands for none.
+    eps, most: the budget, and in whole grey levels.
+    right, seen: float32, of the current pass over `train`: pictures that the network recognises by now, and all.
+    done: bool, whether the error of a whole pass was small enough.
+  """
+
+  key: jax.Array
+  step: jax.Array
+  params: Any
+  model: Any
+  opt: Any
+  delta: jax.Array
+  groups: jax.Array
+  eps: jax.Array
+  most: jax.Array
+  right: jax.Array
+  seen: jax.Array
+  done: jax.Array
+
+
+def protect(
+  model: Model,
+  kind: str = "class",
+  label: str = "label",
+  eps=8 / 255,
+  step_size=None,
+  noise_steps: int = 1,
+  network_steps: int = 0,
+  stop=0.01,
+  steps: int = 1000,
+  batch_size: int = 128,
+  rate=1e-3,
+  optimizer: str = "adam",
+  momentum=0.9,
+  weight_decay=0.0,
+  clip=0.0,
+) -> Procedure:
+  """Noise that lowers the loss of a network trained on it: Data -> Data with changed `train` and `test_protected`.
+
+  Args:
+    model: the network, for pictures of the Data and the classes of `label`.
+    kind: `class`: one pattern a class; `sample`: one a picture of `train` (test pictures then stay as they are).
+    label: the labelling that the noise is tied to.
+    eps: largest change of a value in units of [0, 1]; may be traced, as may step_size, stop and rate.
+    step_size: of a signed step of the noise; None: eps / 10, as published.
+    noise_steps: of the noise of a batch at a time; published: 20 for `sample`, 1 for `class`.
+    network_steps: 0: every step moves the noise of a batch and then trains the network on it. Above 0, the published
+      schedule: in a round so many steps of the network (published: 10), then a pass over `train` for the noise alone.
+    stop: crafting ends when a pass over `train` has at most this share of errors on noisy pictures; below 0: never.
+    steps: batches at most, of either sort.
+    batch_size, rate, optimizer, momentum, weight_decay, clip: of the network's training.
+
+  Metrics: `loss` (nats) and `accuracy` of the network on the noisy pictures of the batch.
+
+  Raises:
+    Invalid: for values out of range, or (from init) what the Data lacks.
+  """
+  _check(kind, eps, noise_steps, network_steps, steps, batch_size)
+  tx = optim.make(optimizer, rate, max(steps, 1), momentum=momentum, weight_decay=weight_decay, clip=clip)
+
+  def init(key, data: Data) -> State:
+    labels, classes = publish.labels_of(data, label)
+    train, image = publish.set_rows(data, "train"), data.arrays["image"]
+    of_model, key = jax.random.split(key)
+    groups, count = labels, classes
+    if kind == "sample":
+      count = len(train)
+      groups = np.full(data.n, count, np.int32)
+      groups[train] = np.arange(count)
+    params, state = model.init(of_model, image[train[:1]])
+    budget, zero = jnp.asarray(eps, jnp.float32), jnp.float32(0)
+    delta = jnp.zeros((count, *image.shape[1:]), jnp.float32)
+    return State(
+      key, jnp.int32(0), params, state, tx.init(params), delta, jnp.asarray(groups), budget,
+      publish.most_levels(budget), zero, zero, jnp.zeros((), bool),
+    )  # fmt: skip
+
+  def step(state: State, batch, axis=None):
+    x, mask, group = to_float(batch["image"]), batch["mask"].astype(jnp.float32), state.groups[batch["row"]]
+    count = safe(allsum(jnp.sum(mask), axis))
+    size = state.eps / 10 if step_size is None else step_size
+    noisy = lambda delta: jnp.clip(x + delta[group], 0, 1)
+
+    def cost(params, noised, train):
+      out = model.apply(params, noised, state=state.model, train=train, key=jax.random.fold_in(state.key, state.step))
+      each = losses.cross_entropy(out.logits, batch["label"]) * mask
+      return jnp.sum(each) / count, (each, losses.correct(out.logits, batch["label"]) * mask, out.state)
+
+    def lower(_, delta):
+      slope = jax.grad(lambda noised: cost(state.params, noised, False)[0])(noisy(delta))
+      moved = pgd.move(delta[group], -slope, state.eps, size)
+      return settle(delta, *gather((group, moved, mask), axis))
+
+    craft = lambda delta: pgd.repeat(lower, delta, noise_steps, model.convolutional)
+    learns = batch["learns"]
+    delta = jax.lax.cond(learns, lambda delta: delta, craft, state.delta) if network_steps else craft(state.delta)
+    (_, (each, right, after)), slope = jax.value_and_grad(cost, has_aux=True)(state.params, noisy(delta), True)
+    updates, opt = tx.update(allsum(slope, axis), state.opt, state.params)
+    learned = optax.apply_updates(state.params, updates), allmean(after, jnp.sum(mask), axis), opt
+    if network_steps:
+      before = state.params, state.model, state.opt
+      learned = jax.tree.map(lambda new, old: jnp.where(learns, new, old), learned, before)
+    hits = allsum(jnp.sum(right), axis)
+    judged = jnp.logical_not(learns) if network_steps else True  # only passes over all of train are
+    right, seen = state.right + jnp.where(judged, hits, 0), state.seen + jnp.where(judged, count, 0)
+    done = batch["last"] & (right >= (1 - stop) * seen)
+    right, seen = jnp.where(batch["last"], 0, right), jnp.where(batch["last"], 0, seen)
+    metrics = {"loss": Tally(allsum(jnp.sum(each), axis), count), "accuracy": Tally(hits, count)}
+    step = state.step + 1
+    return State(state.key, step, *learned, delta, state.groups, state.eps, state.most, right, seen, done), metrics
+
+  def batch(seed, data: Data, t):
+    train = publish.set_rows(data, "train")
+    count = min(batch_size, len(train))
+    passing = -(-len(train) // count)
+    lap, turn = divmod(t, network_steps + passing)
+    if network_steps == 0 or turn < network_steps:
+      places = shuffled(seed, len(train), count, lap * network_steps + turn if network_steps else t)
+    else:  # a pass in order, its last batch filled up
+      places = (turn - network_steps) * count + np.arange(count)
+    rows = train[np.minimum(places, len(train) - 1)]
+    return {
+      "image": data.arrays["image"][rows], "label": np.asarray(data.arrays[label][rows], np.int32), "row": rows,
+      "mask": (places < len(train)).astype(np.float32), "learns": np.bool_(turn < network_steps),
+      "last": np.bool_(turn == network_steps + passing - 1),
+    }  # fmt: skip
+
+  def finish(state: State, data: Data) -> Data:
+    most, groups = int(state.most), np.asarray(state.groups)
+    whole = np.clip(publish.levels(state.delta, 1.0), -most, most)
+    whole = np.concatenate([whole, np.zeros_like(whole[:1])])
+    return publish.publish(data, lambda image, rows: publish.add(image, whole[groups[rows]]), quantise="none")
+
+  return Procedure(init, step, finish, batch, steps, convolutional=model.convolutional)
+
+
+def settle(delta: jax.Array, group: jax.Array, moved: jax.Array, mask: jax.Array) -> jax.Array:
+  """The patterns after a batch: each the mean of what its pictures ask for; patterns without a picture stay.
+
+  Args:
+    delta: float32 `[groups, h, w, c]`.
+    group: int32 `[b]`, the pattern of each picture.
+    moved: float32 `[b, h, w, c]`, what each picture would have in its place.
+    mask: float32 `[b]`, 0 for pictures that do not count.
+  """
+  together = (group[:, None] == group).astype(jnp.float32) * mask
+  count = pgd.of_pictures(safe(jnp.sum(together, axis=1)))
+  exact = jax.lax.Precision.HIGHEST
+  asked = jnp.tensordot(together, moved, 1, precision=exact) / count
+  return delta.at[jnp.where(mask > 0, group, len(delta))].set(asked, mode="drop")
+
+
+def _check(kind, eps, noise_steps, network_steps, steps, batch_size) -> None:
+  require(kind in KINDS, "protect.kind", kind, f"choose one of {list(KINDS)}")
+  publish.check_budget(eps, "linf")
+  require(noise_steps >= 1, "protect.noise_steps", noise_steps, "use at least 1")
+  require(network_steps >= 0, "protect.network_steps", network_steps, "use 0, or a number of steps such as 10")
+  require(steps >= 0, "protect.steps", steps, "use 0 or more")
+  require(batch_size >= 1, "protect.batch_size", batch_size, "use at least 1")
