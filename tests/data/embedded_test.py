@@ -70,7 +70,18 @@ def test_what_is_to_be_forgotten_is_named_in_the_data():
   assert 9 not in label[digit.sets["retain"]] and 9 not in label[digit.sets["retain_test"]]
 
 
+def test_known_rows_are_outside_train_and_test_and_leave_both_their_sizes():
+  pytest.importorskip("sklearn")
+  data = check_data(embedded.data("digits", train=300, test=100, known=50))
+  assert {name: len(rows) for name, rows in data.sets.items()} == {"train": 300, "test": 100, "known": 50}
+  assert len(np.unique(np.concatenate(list(data.sets.values())))) == 450
+  assert np.ptp(np.bincount(data.arrays["label"][data.sets["known"]])) <= 1
+  assert {name: len(rows) for name, rows in embedded.data("digits", known=37).sets.items()} == {
+    "train": 1400, "test": 360, "known": 37}
+
+
 @pytest.mark.parametrize("field,arguments", [
+  ("data.known", {"known": -1}), ("data.train", {"train": 4000, "test": 1000, "known": 1}),
   ("data.source", {"source": "mnist"}), ("data.forget_share", {"forget_share": 1.5}),
   ("data.forget_classes", {"forget_classes": (10,)}), ("data.train", {"train": -1}), ("data.train", {"train": 2.5}),
   ("data.train", {"train": 4500, "test": 1000}), ("data.channels", {"channels": 2}), ("data.size", {"size": -3}),

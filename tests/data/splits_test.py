@@ -44,6 +44,15 @@ def test_hold_out_takes_rows_out_of_train(data):
   assert sorted([*out.sets["holdout"], *out.sets["train"]]) == data.sets["train"].tolist()
 
 
+def test_known_rows_are_balanced_and_in_no_other_set(data):
+  out = check_data(splits.known(data, 9, seed=1))
+  assert np.bincount(data.arrays["label"][out.sets["known"]]).tolist() == [3, 3, 3]
+  assert sorted([*out.sets["known"], *out.sets["train"]]) == data.sets["train"].tolist()
+  assert np.array_equal(out.sets["test"], data.sets["test"])
+  assert splits.known(data, 0) is data
+  assert not np.array_equal(out.sets["known"], splits.known(data, 9, seed=2).sets["known"])
+
+
 def partition(out, data):
   forget, retain = set(out.sets["forget"].tolist()), set(out.sets["retain"].tolist())
   assert not forget & retain and forget | retain == set(data.sets["train"].tolist())
@@ -92,7 +101,7 @@ def test_forget_by_index_means_identities_not_positions(data):
   lambda d: splits.forget_index(d, [3]), lambda d: splits.forget_index(d, [1050]),
   lambda d: splits.split(d, {"a": 0}), lambda d: splits.split(d, {"a": 61}),
   lambda d: splits.hold_out(d, 1.0), lambda d: splits.hold_out(d, 0.001), lambda d: splits.hold_out(d, 0.5, within="x"),
-  lambda d: splits.select(how="luck"),
+  lambda d: splits.select(how="luck"), lambda d: splits.known(d, 48), lambda d: splits.known(d, -1),
 ])
 def test_empty_or_unknown_sets_are_refused(data, make):
   with pytest.raises(Invalid):

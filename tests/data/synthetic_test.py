@@ -63,7 +63,15 @@ def test_noise_and_seed_change_the_picture_but_the_seed_alone_names_it():
   assert np.array_equal(first.arrays["shape"], synthetic.data(**small, noise=0.2).arrays["shape"])
 
 
-@pytest.mark.parametrize("arguments", [{"n": 1}, {"test": 0}, {"test": 1280}, {"size": 8}, {"noise": 2.0}])
+def test_known_rows_come_out_of_train_and_the_pictures_stay():
+  plain, known = synthetic.data(n=128, test=32, size=16), synthetic.data(n=128, test=32, size=16, known=20)
+  assert {name: len(rows) for name, rows in known.sets.items()} == {"train": 76, "test": 32, "known": 20}
+  assert sorted([*known.sets["train"], *known.sets["known"]]) == plain.sets["train"].tolist()
+  assert np.array_equal(known.arrays["image"], plain.arrays["image"])
+
+
+@pytest.mark.parametrize("arguments", [
+  {"known": 1024}, {"n": 1}, {"test": 0}, {"test": 1280}, {"size": 8}, {"noise": 2.0}])
 def test_wrong_arguments_are_refused(arguments):
   with pytest.raises(Invalid):
     synthetic.data(**arguments)

@@ -18,7 +18,7 @@ LOOPED = (0, 6, 8, 9)  # drawn with a closed stroke; handwritten fours are mostl
 
 def data(
   source: str = "mnist5k", train: int = 0, test: int = 0, seed: int = 0, size: int = 0, channels: int = 1,
-  forget_share: float = 0.0, forget_classes: Sequence[int] = (),
+  forget_share: float = 0.0, forget_classes: Sequence[int] = (), known: int = 0,
 ) -> Data:
   """Handwritten digits with four labellings of the same pictures.
 
@@ -35,6 +35,8 @@ def data(
     channels: 1, or 3 for the grey value repeated.
     forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole digits. Adds the sets
       `forget` and `retain`, and for digits `forget_test` and `retain_test`.
+    known: rows of a further set `known`, outside `train` and `test`: what somebody has of clean pictures. They come out
+      of the rows that are not asked for, and out of `train` where all are.
   Returns:
     Data with `image` uint8 `[n, size, size, channels]`, the labellings int32 `[n]`, and `index`, the
     row in the source: the same picture has the same index whatever the split.
@@ -45,20 +47,21 @@ def data(
   require(source in sources, "data.source", source, f"choose one of {sorted(sources)}")
   require(channels in (1, 3), "data.channels", channels, "choose 1 or 3")
   require(isinstance(size, int) and 0 <= size <= 4096, "data.size", size, "give a side in pixels up to 4096, 0 to keep")
-  for name, rows in (("train", train), ("test", test)):
+  for name, rows in (("train", train), ("test", test), ("known", known)):
     require(isinstance(rows, int) and rows >= 0, f"data.{name}", rows, "give a number of rows, 0 for the default")
   image, digit = sources[source]()
   n = len(digit)
-  test = test or min(n // 5 + (n % 5 > 0), n - train)
-  train = train or n - test
-  fits = train > 0 and test > 0 and train + test <= n
-  require(fits, "data.train", train, f"{source} has {n} pictures for train and test together, at least one each")
+  test = test or min(n // 5 + (n % 5 > 0), n - train - known)
+  train = (train or n - test - known) + known  # the known ones are taken out again
+  fits = train > known and test > 0 and train + test <= n
+  require(fits, "data.train", train - known, f"{source} has {n} pictures for all sets together, at least one each")
   rows = splits.balanced(digit, seed)[: train + test]
   image = _resize(image[rows], size)[..., None]
   sets = {"train": np.arange(train, dtype=np.int32), "test": np.arange(train, train + test, dtype=np.int32)}
   labels, names = _labellings(digit[rows])
   arrays = {"image": np.repeat(image, channels, axis=-1), **labels, "index": rows.astype(np.int32)}
   found = Data(arrays, sets, {"source": source, "labels": names})
+  found = splits.known(found, known, seed)
   return splits.forget(found, forget_share, forget_classes, seed)
 
 

@@ -67,6 +67,24 @@ def hold_out(data: Data, share: float, seed: int = 0, *, within: str = "train", 
   return _with(data, {within: rest, name: out})
 
 
+def known(data: Data, rows: int, seed: int = 0, *, within: str = "train", label: str = "label") -> Data:
+  """Takes `rows` random rows out of the set `within` and names them `known`; unchanged for 0.
+
+  They are pictures with labels that somebody can trust, clean whatever is done to `train`. Balanced over the classes of
+  `label`.
+
+  Raises:
+    Invalid: for a negative number, or if nothing would be left of `within`.
+  """
+  inside, labels = _rows(data, within), _labels(data, label)
+  good = isinstance(rows, int) and 0 <= rows < len(inside)
+  require(good, "data.known", rows, f"give a number of rows from 0 on, fewer than the {len(inside)} of '{within}'")
+  if rows == 0:
+    return data
+  order = balanced(labels[inside], seed)
+  return _with(data, {within: np.sort(inside[order[rows:]]), "known": np.sort(inside[order[:rows]])})
+
+
 def forget_classes(
   data: Data, classes: Sequence[int], *, label: str = "label", within: str = "train", field: str = "select.classes"
 ) -> Data:

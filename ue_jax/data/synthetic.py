@@ -6,7 +6,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
-from ue_jax.data import stream
+from ue_jax.data import splits, stream
 
 FACTORS = {
   "shape": ["disc", "square", "triangle", "cross"],
@@ -19,7 +19,8 @@ _CELLS = 4 ** len(FACTORS)
 
 
 def data(
-  n: int = 1280, test: int = 256, size: int = 32, noise: float = 0.05, seed: int = 0, contrast: float = 1.0
+  n: int = 1280, test: int = 256, size: int = 32, noise: float = 0.05, seed: int = 0, contrast: float = 1.0,
+  known: int = 0,
 ) -> Data:
   """Each picture shows one textured, coloured shape in one quarter of a grey ground.
 
@@ -34,6 +35,7 @@ def data(
       of the shape and the ground vary too.
     seed: names the draw.
     contrast: above 0, at most 1: how far the shape stands out from its ground.
+    known: how many of the others form a set `known` instead: what somebody has of clean pictures.
   Returns:
     Data with `image` uint8 `[n, size, size, 3]`, int32 `[n]` labellings `shape`, `texture`, `colour`,
     `position`, the first of them also as `label`, and `index`.
@@ -58,7 +60,8 @@ def data(
   index = np.arange(n, dtype=np.int32)
   arrays = {"image": image, "label": arrays["shape"].copy(), **arrays, "index": index}
   names = {"label": FACTORS["shape"], **FACTORS}
-  return Data(arrays, {"train": index[: n - test], "test": index[n - test :]}, {"source": "synthetic", "labels": names})
+  sets = {"train": index[: n - test], "test": index[n - test :]}
+  return splits.known(Data(arrays, sets, {"source": "synthetic", "labels": names}), known, seed)
 
 
 def _paint(levels: np.ndarray, vary: np.ndarray, size: int, contrast: float) -> np.ndarray:
