@@ -59,10 +59,50 @@ def ssim(a: jax.Array, b: jax.Array) -> jax.Array:
 
   Gaussian window of 11 pixels and deviation 1.5 (smaller pictures: the largest odd window), mean over channels.
   """
-  size = min(11, *(side - 1 + side % 2 for side in a.shape[1:3]))
-  x = np.arange(size) - size // 2
+  return jnp.mean(_similarity(a, b, _window(a.shape[1:3])), axis=(1, 2, 3))
+
+
+def picture(clean: np.ndarray, protected: np.ndarray, strip: int = 256) -> dict[str, float]:
+  """What `audit` says of ONE picture uint8 `[h, w, c]` of any size, on the host: nothing is compiled for its size.
+
+  Returns:
+    `linf`, `l2`, `psnr`, `ssim`, `clipped`. Rows are taken `strip` at a time, so a large picture needs no more memory.
+
+  Raises:
+    Invalid: for shapes that differ, or what are no bytes.
+  """
+  shapes = (clean.shape, protected.shape)
+  require(clean.ndim == 3 and shapes[0] == shapes[1], "picture", shapes, "give pictures of equal shapes")
+  bytes_ = clean.dtype == np.uint8 and protected.dtype == np.uint8
+  require(bytes_, "picture", (clean.dtype.name, protected.dtype.name), "give uint8")
+  window = _window(clean.shape[:2])
+  most, square, at_end, alike = 0, 0, 0, 0.0
+  for start in range(0, len(clean), strip):
+    a, b = clean[start : start + strip], protected[start : start + strip]
+    delta = b.astype(np.int32) - a
+    most, square = max(most, int(np.abs(delta).max())), square + int((delta * delta).sum(dtype=np.int64))
+    at_end += int(((delta != 0) & ((b == 0) | (b == 255))).sum())
+    a, b = (to_float(x[start : start + strip + len(window) - 1])[None] for x in (clean, protected))
+    if a.shape[1] >= len(window):  # windows that begin in this strip
+      alike += float(_similarity(a, b, window).sum(dtype=np.float64))
+  h, w, c = clean.shape
+  windows = (h - len(window) + 1) * (w - len(window) + 1) * c
+  mean = square / 255**2 / clean.size
+  psnr = -10 * math.log10(mean) if mean else math.inf
+  l2 = math.sqrt(square) / 255
+  return {"linf": most / 255, "l2": l2, "psnr": psnr, "ssim": alike / windows, "clipped": at_end / clean.size}
+
+
+def _window(size: tuple[int, int]) -> np.ndarray:
+  length = min(11, *(side - 1 + side % 2 for side in size))
+  x = np.arange(length) - length // 2
   window = np.exp(-(x**2) / (2 * 1.5**2))
-  window = jnp.asarray(window / window.sum(), jnp.float32)
+  return (window / window.sum()).astype(np.float32)
+
+
+def _similarity(a, b, window: np.ndarray):
+  """`[n, h - size + 1, w - size + 1, c]`, the similarity in every window; numpy or JAX."""
+  size = len(window)
 
   def smooth(x):
     h, w = x.shape[1] - size + 1, x.shape[2] - size + 1
@@ -72,8 +112,7 @@ def ssim(a: jax.Array, b: jax.Array) -> jax.Array:
   ma, mb = smooth(a), smooth(b)
   va, vb, cov = smooth(a * a) - ma * ma, smooth(b * b) - mb * mb, smooth(a * b) - ma * mb
   c1, c2 = 0.01**2, 0.03**2
-  value = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
-  return jnp.mean(value, axis=(1, 2, 3))
+  return (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
 
 
 def _compare(clean, protected):
