@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 ROUGHNESS, INTENSITY = (0.3, 0.7), (0.5, 1.0)
 
@@ -69,12 +70,15 @@ def plasma(key: jax.Array, roughness: jax.Array, height: int, width: int) -> jax
     roughness: float32 `[b]` in (0, 1): the noise shrinks by this factor whenever the distance of the points halves.
     height, width: of the corner that is cut from a square grid of side 2^n + 1.
   """
-  grid = jax.random.uniform(jax.random.fold_in(key, 0), (len(roughness), 2, 2))
-  size, level = jnp.ones_like(roughness), 0
-  while grid.shape[-1] < max(height, width):
-    level, size, side = level + 1, size * roughness, 2 * grid.shape[-1] - 1
-    noise = jax.random.uniform(jax.random.fold_in(key, level), (len(roughness), side, side), minval=-1.0)
-    grid = refine(grid, noise * size[:, None, None])
+  sides = [2]
+  while sides[-1] < max(height, width):
+    sides.append(2 * sides[-1] - 1)
+  ends = np.cumsum([side * side for side in sides]).tolist()
+  drawn = jax.random.uniform(key, (len(roughness), ends[-1]), minval=-1.0)  # at once: compiles far faster
+  grid, size = (drawn[:, : ends[0]].reshape(-1, 2, 2) + 1) / 2, jnp.ones_like(roughness)
+  for side, first, last in zip(sides[1:], ends[:-1], ends[1:]):
+    size = size * roughness
+    grid = refine(grid, drawn[:, first:last].reshape(-1, side, side) * size[:, None, None])
   cut = grid[:, :height, :width]
   low, high = (f(cut, axis=(1, 2), keepdims=True) for f in (jnp.min, jnp.max))
   return (cut - low) / jnp.maximum(high - low, 1e-6)
@@ -86,13 +90,19 @@ def refine(grid: jax.Array, noise: jax.Array) -> jax.Array:
   The middle of a square is the mean of its corners, the middle of an edge the mean of its two ends and of the one or
   two middles beside it; each plus its place in `noise` `[b, 2m - 1, 2m - 1]`, which is not looked at elsewhere.
   """
-  out = jnp.zeros_like(noise).at[:, ::2, ::2].set(grid)
   corners = grid[:, 1:, 1:] + grid[:, :-1, 1:] + grid[:, 1:, :-1] + grid[:, :-1, :-1]
   middles = corners / 4 + noise[:, 1::2, 1::2]
-  out = out.at[:, 1::2, 1::2].set(middles)
+  swap = lambda x: jnp.swapaxes(x, 1, 2)
   across = _edges(grid, middles) + noise[:, ::2, 1::2]
-  down = _edges(jnp.swapaxes(grid, 1, 2), jnp.swapaxes(middles, 1, 2))
-  return out.at[:, ::2, 1::2].set(across).at[:, 1::2, ::2].set(jnp.swapaxes(down, 1, 2) + noise[:, 1::2, ::2])
+  down = swap(_edges(swap(grid), swap(middles))) + noise[:, 1::2, ::2]
+  even, odd = _between_columns(grid, across), _between_columns(down, middles)
+  return swap(_between_columns(swap(even), swap(odd)))
+
+
+def _between_columns(x, y):
+  """The columns of x `[b, n, m]` with those of y `[b, n, m - 1]` between them."""
+  b, n, m = x.shape
+  return jnp.stack([x, jnp.pad(y, ((0, 0), (0, 0), (0, 1)))], axis=-1).reshape(b, n, 2 * m)[..., :-1]
 
 
 def _edges(grid, middles):
