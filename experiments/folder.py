@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import pipeline, store
+from experiments import compare, pipeline, store
 from experiments.check import many, whole
 from experiments.plan import Plan, Stage
 from experiments.tabulate import Table
 from ue_jax.core.errors import Invalid, require
 from ue_jax.data import folder as pictures
+from ue_jax.report import tables
 
 
 class Painted(NamedTuple):
@@ -116,6 +117,18 @@ def paint(config: Mapping[str, Any], plan: Plan, results: pipeline.Results) -> P
       results.settings.progress.step(row + 1, len(found))
   done = len(found) + len(data.info["unreadable"]) - len(unread) - len(left)
   return Painted(place, done, largest, budget, tuple(unread), tuple(left), tuple(data.info["skipped"]))
+
+
+def verify(plan: Plan, results: pipeline.Results, painted: Painted) -> None:
+  """Reads all files again, prints what `experiments.compare` says of them, and ends with code 1 beyond the budget."""
+  stage = next(s for s in plan.stages.values() if s.kind == "protect")
+  origin = pathlib.Path(results(stage.needs["data"]).info["path"])
+  found = compare.compare(origin, painted.place)
+  table = found.summary()
+  print(tables.text(table.columns, table.rows, table.title))
+  compare.judge(found, None if painted.budget is None else painted.budget / 255)
+  if painted.budget is None:
+    print("this method has no budget of the largest change: see the table")
 
 
 def one(picture: np.ndarray, alpha: Any, brush: Callable, row: int, path: pathlib.Path) -> int | None:

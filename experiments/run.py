@@ -8,6 +8,7 @@
   --mode MODE                how a step is spread over devices: auto, one, jit, pmap, shard_map
   --steps_per_call N         steps inside one compiled call; 0 chooses
   --save_seconds S           how much work a killed run may lose (5)
+  --verify                   with data.folder: compare the files written with the originals, and prove the budget
   --tensorboard              write the curves for TensorBoard, too; needs the package tensorboardX
 
 Killed, stopped or failed: the same command goes on from where it was. The workdir then holds
@@ -28,17 +29,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments import command
+from ue_jax.core.errors import require
 
 
 def main(argv: Sequence[str]) -> Any:
   """Runs the experiment of a command line and returns its `report.results.Result`."""
-  options = command.read(argv)
+  options = command.read(argv, define)
   from experiments import folder, plan
 
   plan.unknown_fields(options.config)
   folder.check(options.config, options.workdir)
+  fits = folder.wanted(options.config) or not options.flags.verify
+  require(fits, "verify", True, "leave it out: it judges the pictures of data.folder only")
   with command.locked(options.workdir), command.Signals() as asked:
     return run(options, asked)
+
+
+def define(values: Any) -> None:
+  """The flag that only this command has."""
+  from absl import flags
+
+  flags.DEFINE_bool("verify", False, "compare the files written with the originals", flag_values=values)
 
 
 def run(options: command.Options, asked: command.Signals) -> Any:
@@ -58,6 +69,8 @@ def run(options: command.Options, asked: command.Signals) -> Any:
       raise asked.stopped() from None
   done = summary.write(options, todo, results, painted, time.monotonic() - start)
   print(done.text)
+  if options.flags.verify:
+    folder.verify(todo, results, painted)
   return done.result
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import run
+from experiments import folder, run
 from ue_jax.protect import noise
 
 CONFIG = """
@@ -92,3 +92,15 @@ def test_what_crafting_ended_with_is_painted_and_begun_anew_only_if_an_earlier_r
   picture.unlink()
   go(pictures)
   assert len(begun) == 2 and picture.read_bytes() == first
+
+
+def test_verify_reads_the_files_again_and_says_that_the_budget_holds_or_ends_with_one(pictures, capsys, monkeypatch):
+  args = [f"--config={pictures}/config.py", f"--workdir={pictures}/out", "--verify"]
+  run.main(args)
+  assert "within the budget: no value of 3 pictures changes by more than 8 levels" in capsys.readouterr().out
+  measured = folder.compare.compare
+  monkeypatch.setattr(folder.compare, "compare", lambda a, b: (found := measured(a, b))._replace(
+    values={**found.values, "linf": found.values["linf"] + 1}
+  ))  # fmt: skip
+  with pytest.raises(SystemExit, match="over budget: 3 of 3 pictures"):
+    run.main(args)

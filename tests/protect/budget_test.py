@@ -56,3 +56,16 @@ def test_patterns_are_counted_through_clipping():
 def test_shapes_that_differ_are_named():
   with pytest.raises(Invalid, match="equal shapes"):
     budget.audit(np.zeros((1, 4, 4, 3), np.uint8), np.zeros((1, 5, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(40, 33, 3), (7, 9, 1), (16, 16, 3)])
+def test_one_picture_in_strips_gets_what_the_audit_of_a_batch_says(shape):
+  rng = np.random.default_rng(5)
+  a = rng.integers(0, 256, shape).astype(np.uint8)
+  b = np.clip(a.astype(int) + rng.integers(-9, 10, shape), 0, 255).astype(np.uint8)
+  batch = budget.audit(a[None], b[None])
+  for strip in (5, 16, 256):
+    for name, value in budget.picture(a, b, strip).items():
+      np.testing.assert_allclose(value, batch[name][0], rtol=1e-4, atol=1e-5)
+  with pytest.raises(Invalid, match="equal shapes"):
+    budget.picture(a, b[:-1])
