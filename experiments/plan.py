@@ -25,8 +25,8 @@ is the row `uc` itself. Further fields are those of `data.mixture.mix`: `seed` (
 `within`.
 
 `thieves` are dicts with `model`, `train` or both: a model with a `name` stands in the place of that of the experiment,
-everything else changes single fields; an empty dict is the thief of the experiment itself. The first meets every
-defence; the others only what was not defended, unless `cross` is True. Each is a column group `labelling / thief`.
+everything else changes single fields. The usual thief, an empty dict (else the first), meets every defence; the others
+only what was not defended, unless `cross` is True. Each is a column group `labelling / thief`.
 """
 
 from __future__ import annotations

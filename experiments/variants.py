@@ -12,10 +12,10 @@ DEFENDED = " + "  # stands between a protection and the defence in the name of a
 
 
 def thieves(config: Mapping[str, Any], defended: bool = False) -> dict[str, dict[str, Any]]:
-  """Name -> the config as that thief trains by it: `{"": config}` without `thieves`.
+  """Name -> the config as that thief trains by it, the usual one first: `{"": config}` without `thieves`.
 
   Args:
-    defended: whether a defence was there before: then only the first thief comes, unless `cross` is True.
+    defended: whether a defence was there before: then only the usual thief comes, unless `cross` is True.
 
   Raises:
     Invalid: for a thief that is no dict of `model` and `train`.
@@ -30,7 +30,8 @@ def thieves(config: Mapping[str, Any], defended: bool = False) -> dict[str, dict
     model, train = change.get("model", {}), change.get("train", {})
     model = model if "name" in model else {**config.get("model", {}), **model}
     out[name] = {**config, "model": model, "train": {**config["train"], **train}}
-  return dict(list(out.items())[:1]) if defended and not config.get("cross") else out
+  usual = next((name for name, change in found.items() if not change), next(iter(out)))
+  return {usual: out[usual], **({} if defended and not config.get("cross") else out)}
 
 
 def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surrogate: Callable) -> dict[str, str]:

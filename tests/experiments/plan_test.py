@@ -57,15 +57,18 @@ def test_a_protect_experiment_trains_every_variant_under_every_labelling_and_see
   assert sum(s.title.startswith("train surrogate") for s in made.stages.values()) == 1
 
 
-def test_thieves_train_by_changed_configs_and_only_the_first_meets_the_defences():
-  thieves = {"usual": {}, "wide": {"model": {"widths": (8,)}}, "long": {"train": {"steps": 7}},
-             "flat": {"model": {"name": "models.mlp"}}}
+def test_thieves_train_by_changed_configs_and_only_the_usual_one_meets_the_defences():
+  thieves = {
+    "a first one": {"train": {"rate": 0.5}}, "usual": {}, "wide": {"model": {"widths": (8,)}},
+    "long": {"train": {"steps": 7}}, "flat": {"model": {"name": "models.mlp"}},
+  }  # fmt: skip
   config = {**PROTECT, "seeds": (0,), "thieves": thieves, "defend": {"none": {}, "jpeg": {"name": "protect.jpeg"}}}
   del config["labellings"]
   config["train"] = {**config["train"], "label": "parity"}
   made = plan(config)
   trained = {(c.row, c.group): made.stages[c.made] for c in made.cells}
-  assert [group for row, group in trained if row == "clean"] == [f"parity / {name}" for name in thieves]
+  order = ["usual", "a first one", "wide", "long", "flat"]
+  assert [group for row, group in trained if row == "clean"] == [f"parity / {name}" for name in order]
   assert [group for row, group in trained if row == "clean + jpeg"] == ["parity / usual"]
   of = {name: trained["sample", f"parity / {name}"] for name in thieves}
   assert of["wide"].parts["model"] == {**config["model"], "widths": (8,)} and of["wide"].config == of["usual"].config
