@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> Any:
   fits = folder.wanted(options.config) or not options.flags.verify
   require(fits, "verify", True, "leave it out: it judges the pictures of data.folder only")
   with command.locked(options.workdir), command.Signals() as asked:
-    return run(options, asked)
+    return run(options, asked, options.flags.verify)
 
 
 def define(values: Any) -> None:
@@ -52,8 +52,8 @@ def define(values: Any) -> None:
   flags.DEFINE_bool("verify", False, "compare the files written with the originals", flag_values=values)
 
 
-def run(options: command.Options, asked: command.Signals) -> Any:
-  """Makes every stage, then the summary, inside a locked workdir."""
+def run(options: command.Options, asked: command.Signals, verify: bool = False) -> Any:
+  """Makes every stage, then the summary, inside a locked workdir; `verify` judges a painted folder at the end."""
   from experiments import compiled, early, folder, pipeline, plan, progress, summary
 
   start = time.monotonic()
@@ -69,7 +69,7 @@ def run(options: command.Options, asked: command.Signals) -> Any:
       raise asked.stopped() from None
   done = summary.write(options, todo, results, painted, time.monotonic() - start)
   print(done.text)
-  if options.flags.verify:
+  if verify:
     folder.verify(todo, results, painted)
   return done.result
 
