@@ -59,6 +59,7 @@ def error(
     Invalid: for an unknown similarity, sigma <= 0, or no rows in a block.
   """
   check(sigma, similarity, chunk)
+  u, labels = jnp.asarray(u), jnp.asarray(labels)
   n = u.shape[0]
   ids = jnp.arange(n, dtype=jnp.int32)
   voters = ids if anchors is None else anchors

@@ -1,0 +1,47 @@
+"""Towards Provably Unlearnable Examples via Bayes Error Optimisation (AAAI 2026).
+
+  python -m experiments.run --config configs/protect/bayes_error.py:tiny  --workdir runs/beo  # a minute
+  python -m experiments.run --config configs/protect/bayes_error.py:small --workdir runs/beo  # minutes: 3 seeds
+  python -m experiments.run --config configs/protect/bayes_error.py       --config.data.path=DIR  # one GPU; not run
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import sizes
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  size, pick = sizes(arg)
+  config = ConfigDict()
+  config.title = f"Bayes error ({size})"
+  config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2))
+  if size == "full":
+    config.data = dict(name="data.tfds", source="cifar10", path="")
+    config.model = dict(name="models.resnet", depth=18, stem="cifar")
+    config.train = dict(
+      name="train.supervised", steps=11700, batch_size=128, rate=0.1, optimizer="sgd", schedule="cosine", momentum=0.9,
+      weight_decay=5e-4, augment=("crop:4", "flip"), every=390,
+    )
+  else:
+    source = pick(tiny="digits", small="mnist5k")
+    rows = pick(tiny=dict(train=600, test=300), small=dict(train=2000, test=1000))
+    config.data = dict(name="data.embedded", source=source, **rows)
+    config.model = dict(name="models.cnn", widths=(16, 32))
+    config.train = dict(
+      name="train.supervised", steps=pick(tiny=100, small=300), batch_size=64, rate=2e-3, schedule="cosine",
+      every=pick(tiny=50, small=50),
+    )
+  eps = pick(tiny=64 / 255, full=8 / 255)
+  # `inner` batches are two epochs: a round
+  craft = pick(
+    tiny=dict(steps=200, inner=20, batch_size=64), small=dict(steps=1860, inner=62, batch_size=64),
+    full=dict(steps=46920, inner=782, batch_size=128),
+  )
+  noise = lambda kind: dict(name="protect.noise", kind=kind, eps=eps)
+  every = 5 * craft["inner"]
+  config.protect = dict(bayes_error=dict(name="protect.bayes_error", eps=eps, every=every, **craft))
+  config.protect.update({"sample": noise("sample"), "class": noise("class")})
+  config.mix = dict(ratio=(0.5,))
+  config.measure = dict(utility=dict(name="audit.utility"))
+  return config
