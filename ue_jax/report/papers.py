@@ -68,7 +68,7 @@ PAPERS: tuple[Paper, ...] = (
   _paper("bayes_error", 2, 2025, "protect", "protect",
          "Towards Provably Unlearnable Examples via Bayes Error Optimisation",
          "Protection survives mixing with clean data: CIFAR-10 with half the pictures protected trains to 69.7 %, "
-         "the clean half alone to 91.2 %."),
+         "the clean half alone to 91.2 %.", "implemented"),
   _paper("ppp", 3, 2020, "cluster", "cluster", "Probabilistic Partitive Partitioning",
          "The same clusters for every seed and row order, without being told how many there are.", "implemented"),
   _paper("coreset", 4, 2025, "forget", "select",
