@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = dict(name="data.embedded", source="digits", train=1200, test=500)
     config.model = dict(name="models.cnn", widths=(16, 32))
     config.train = dict(name="train.supervised", steps=pick(tiny=200, small=600), batch_size=64, rate=2e-3)
-  # digits have strokes as bright as can be: less than a quarter of that is not learned before them
+  # digits have strokes as bright as can be: this is a root mean square of 64 / 255
   eps = pick(tiny=14.0, full=1.0)
   noise = lambda kind: dict(name="protect.noise", kind=kind, eps=eps / 3072**0.5)
   config.protect = dict(ar=dict(name="protect.ar", eps=eps))
