@@ -8,8 +8,8 @@ Every class has a cloud of mosaics that a linear classifier tells apart; network
 `sample` (random signs a picture), `class` (random signs a class), `permuted` (the mosaics of random classes).
 
 Expect at `small` (accuracy on clean test digits, mean and spread of three trainings): clean .97 +- .00, `sample`
-.95 +- .01, `permuted` .93 +- .01, `class` .76 +- .02, LSP .55 +- .02. The full size was not run; the benchmark APBench has
-13.1 % there (ResNet-18).
+.95 +- .01, `permuted` .93 +- .01, `class` .76 +- .02, LSP .55 +- .02. The full size was not run; the
+benchmark APBench has 13.1 % there (ResNet-18).
 """
 
 from ml_collections import ConfigDict
