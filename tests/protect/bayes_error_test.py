@@ -118,7 +118,19 @@ def test_a_row_far_from_all_others_counts_as_an_error_and_moves_nothing():
   u = jnp.asarray([[0.0], [0.1], [50.0]])
   labels = jnp.asarray([0, 0, 1], jnp.int32)
   value, slope = jax.value_and_grad(lambda u: bayes_estimate.error(u, labels, 2, 0.3))(u)
-  assert float(value) == pytest.approx(1 / 3, abs=1e-6) and np.isfinite(slope).all() and slope[2] == 0
+  assert float(value) == pytest.approx(1 / 3, abs=1e-6) and np.abs(slope).max() < 1e-12
+
+
+def test_without_a_floor_only_confused_rows_count_however_far_apart_all_are():
+  u, labels = cloud()
+  at = lambda scale: jax.value_and_grad(lambda u: bayes_estimate.error(u, labels, CLASSES, scale, floor=0.0))(scale * u)
+  (near, slope), (far, tiny) = at(1.0), at(1e-3)
+  assert float(near) == pytest.approx(oracle(u, labels, floor=0), abs=1e-6) == float(far)
+  assert relative(1e-3 * np.asarray(tiny), np.asarray(slope, np.float64)) < 1e-4
+  squares = np.sum((u[:, None].astype(np.float64) - u[None]) ** 2, -1) + np.diag(np.full(60, np.inf))
+  voters = lambda floor: float(bayes_estimate.error(u, labels, CLASSES, 0.02, floor=floor))
+  assert squares.min() > 0.01 and voters(1e-8) > 0.9, "rows that stand alone are errors"
+  assert voters(0.0) < 0.01, "the nearest neighbour alone votes, so no posterior is below one"
 
 
 def test_posteriors_are_shares_of_the_votes():

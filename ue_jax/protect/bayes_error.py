@@ -68,9 +68,9 @@ class State(NamedTuple):
 
 def protect(
   model: Model | None = None, space: str = "features", eps=8 / 255, label: str = "label", steps: int = 1000,
-  inner: int = 32, sigma: float | str = 0.3, similarity: str = "rbf", optimizer: str = "sign", step_size=None,
-  average=0.9, decay=0.01, norm: str = "linf", anchors: int = 8192, batch_size: int = 128, rate=0.02, momentum=0.9,
-  weight_decay=5e-4, enough=0.95, chunk: int = 1024, block: int = 1024, every: int = 0,
+  inner: int = 32, sigma: float | str = 0.3, similarity: str = "rbf", floor=1e-8, optimizer: str = "sign",
+  step_size=None, average=0.9, decay=0.01, norm: str = "linf", anchors: int = 8192, batch_size: int = 128, rate=0.02,
+  momentum=0.9, weight_decay=5e-4, enough=0.95, chunk: int = 1024, block: int = 1024, every: int = 0,
 ) -> Procedure:
   """Perturbations up the gradient of the estimated Bayes error: Data -> Data with changed `train`.
 
@@ -81,13 +81,14 @@ def protect(
     model: an untrained network, which is trained along; raw space has none.
     space: `features` (the input of the last layer, divided by the largest of all) or `raw` (the pixels in [0, 1]).
     eps: budget in units of [0, 1]; may be traced, as may sigma, step_size, average, decay, rate, momentum,
-      weight_decay and enough.
+      weight_decay, floor and enough.
     label: the labelling whose Bayes error is raised.
     steps: gradient steps of the network, with an ascent of all pictures after each `inner` of them; in raw space
       the ascents themselves.
     inner: twice the train pictures over batch_size makes two epochs a round.
     sigma: width of the similarity, or `median`: the median distance, anew in every round.
     similarity: `rbf` or `logistic`.
+    floor: added to the sum of the votes. 1e-8 as published rewards pictures that are far from all others; 0 does not.
     optimizer: of the pixels: `sign`, or `adamw` with betas `average` and 0.999 and a weight `decay` of the pixels.
     step_size: in units of [0, 1]; None: eps / 10 for `sign`, 1e-3 for `adamw`.
     average: share of the old in the running mean of the gradient; 0: the gradient of this round alone.
@@ -133,7 +134,7 @@ def protect(
     n = len(u)
     key = jax.random.fold_in(state.key, state.rounds)
     voters = None if n <= anchors else jax.random.choice(key, n, (anchors,), replace=False).astype(jnp.int32)
-    how = dict(anchors=voters, similarity=similarity, chunk=chunk)
+    how = dict(anchors=voters, similarity=similarity, chunk=chunk, floor=floor)
     return bayes_estimate.error(u, state.label, len(state.share), sigma, **how)
 
   def points(state: State, x):

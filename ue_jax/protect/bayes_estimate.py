@@ -11,9 +11,11 @@ array `[n, n, d]`. Ties of the argmax aside, it is exact.
 
 Estimator and closed form follow the reference package of "Towards Provably Unlearnable Examples via Bayes Error
 Optimisation" (AAAI 2026), whose autograd function returns the mean but the gradient of the SUM, n times too large;
-here value and gradient are both those of the mean. Two properties of the estimator to know: a point so far from all
-others that its similarities vanish beside `floor` counts as an error of 1, not as a point that nobody confuses; and
-for distinct points and sigma -> 0 it is the error of the nearest neighbour, not the Bayes error of any distribution.
+here value and gradient are both those of the mean. Two properties of the estimator to know. With the published floor
+of 1e-8 a point so far from all others that its similarities vanish beside it counts as an error of 1, not as a point
+that nobody confuses, so that ascent can raise the estimate (even above that of a guess) by driving points apart and
+never mixing classes; with floor 0 posteriors add up to 1 at any distance, computed without underflow. And for distinct
+points and sigma -> 0 it is then the error of the nearest neighbour, not the Bayes error of any distribution.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def error(
     anchors: int32 `[m]`, rows of u that vote; None: all of them. No row votes about itself.
     similarity: `rbf`, or `logistic`: sigmoid(u_i . u_j), which has no width.
     chunk: rows in a block, static.
-    floor: added to the sum of the votes; may be traced.
+    floor: added to the sum of the votes, >= 0; may be traced.
 
   Raises:
     Invalid: for an unknown similarity, sigma <= 0, or no rows in a block.
@@ -77,8 +79,8 @@ def posterior(u: jax.Array, labels: jax.Array, classes: int, sigma=0.3, similari
   check(sigma, similarity, 1)
   sigma = median_distance(u) if isinstance(sigma, str) else jnp.asarray(sigma, u.dtype)
   ids = jnp.arange(u.shape[0], dtype=jnp.int32)
-  s, _ = _similarities(similarity, u, u, sigma, ids, ids)
-  return _product(s, _onehot(labels, classes, u.dtype)) / (jnp.sum(s, axis=1, keepdims=True) + floor)
+  s, _, lift = _similarities(similarity, u, u, sigma, ids, ids)
+  return _product(s, _onehot(labels, classes, u.dtype)) / (jnp.sum(s, axis=1) + floor * lift)[:, None]
 
 
 def median_distance(v: jax.Array, most: int = 512) -> jax.Array:
@@ -137,8 +139,8 @@ def _total(form: Form, u, v, sigma, floor, ids, voters, labels):
   blocks, rows = _blocks(form, u, ids)
 
   def one(total, block):
-    s, _ = _similarities(form.similarity, block[0], v, sigma, block[1], voters)
-    _, best, _ = _vote(form, s, floor, labels)
+    s, _, lift = _similarities(form.similarity, block[0], v, sigma, block[1], voters)
+    _, best, _ = _vote(form, s, floor * lift, labels)
     return total + jnp.sum((1 - best) * block[2]), None
 
   return jax.lax.scan(one, jnp.zeros((), u.dtype), blocks)[0]
@@ -150,8 +152,8 @@ def _total_and_gradient(form: Form, u, v, sigma, floor, ids, voters, labels):
   def one(carry, block):
     total, slope_v, slope_sigma = carry
     x, own, real = block
-    s, squares = _similarities(form.similarity, x, v, sigma, own, voters)
-    z, best, winner = _vote(form, s, floor, labels)
+    s, squares, lift = _similarities(form.similarity, x, v, sigma, own, voters)
+    z, best, winner = _vote(form, s, floor * lift, labels)
     hit = (labels[None] == winner[:, None]).astype(u.dtype)
     w = (hit - best[:, None]) * s * (real / z)[:, None]
     if form.similarity == "rbf":
@@ -159,7 +161,7 @@ def _total_and_gradient(form: Form, u, v, sigma, floor, ids, voters, labels):
       slope_v += (jnp.sum(w, 0)[:, None] * v - _product(w.T, x)) / sigma**2
       slope_sigma -= jnp.sum(w * squares) / sigma**3
     else:
-      w = w * (1 - s)
+      w *= 1 - s
       slope_u, slope_v = -_product(w, v), slope_v - _product(w.T, x)
     return (total + jnp.sum((1 - best) * real), slope_v, slope_sigma), slope_u
 
@@ -185,10 +187,17 @@ def _blocks(form: Form, u, ids):
 
 
 def _similarities(similarity: str, x, v, sigma, own, voters):
-  """Similarities `[b, m]`, 0 where a row meets itself, and (for rbf) squared distances."""
-  squares = _squares(x, v) if similarity == "rbf" else None
-  s = jnp.exp(-squares / (2 * sigma**2)) if similarity == "rbf" else jax.nn.sigmoid(_product(x, v.T))
-  return jnp.where(own[:, None] == voters[None], 0, s), squares
+  """Similarities `[b, m]`, 0 where a row meets itself, squared distances (for rbf), and by what each row is lifted.
+
+  Lifted so that the nearest voter has similarity 1: posteriors, which are ratios, stay as they are, and none underflow.
+  """
+  itself = own[:, None] == voters[None]
+  if similarity == "logistic":
+    return jnp.where(itself, 0, jax.nn.sigmoid(_product(x, v.T))), None, jnp.ones_like(x[:, 0])
+  squares = _squares(x, v)
+  nearest = jnp.min(jnp.where(itself, jnp.inf, squares), axis=1)
+  s = jnp.where(itself, 0, jnp.exp((nearest[:, None] - squares) / (2 * sigma**2)))
+  return s, squares, jnp.exp(jnp.minimum(nearest / (2 * sigma**2), 60))  # beyond e^60 a floor of 1e-8 is all there is
 
 
 def _squares(x, v):
