@@ -1,0 +1,176 @@
+"""Targeted adversarial poisons: the crafting network is fooled, who trains on them learns shifted classes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pictures import to_float
+from ue_jax.core.tree import fingerprint
+from ue_jax.data import synthetic
+from ue_jax.models import mlp
+from ue_jax.models.model import Model
+from ue_jax.parallel import spread
+from ue_jax.protect import noise, publish, tap
+from ue_jax.train import checkpoint, loop, losses, supervised
+
+EPS = 16 / 255
+MODEL = mlp.model(classes=4, widths=(64,))
+
+
+@pytest.fixture(scope="module")
+def data():
+  return synthetic.data(n=768, test=256, size=16, noise=0.1)
+
+
+@pytest.fixture(scope="module")
+def few(data):
+  """40 of them in `train` and 10 in `test`."""
+  arrays = {name: array[:50] for name, array in data.arrays.items()}
+  return Data(arrays, {"train": np.arange(40, dtype=np.int32), "test": np.arange(40, 50, dtype=np.int32)}, data.info)
+
+
+def train(given, seed=0):
+  return loop.fit(supervised.train(MODEL, label="colour", steps=250, rate=3e-3), given, mode="one", seed=seed)
+
+
+@pytest.fixture(scope="module")
+def subject(data):
+  return train(data)
+
+
+def craft(subject, data, seed=0, **kw):
+  run = tap.protect(subject, **{"label": "colour", "eps": EPS, "steps": 40, "parts": 3, **kw})
+  return loop.fit(run, data, seed=seed, mode="one", steps_per_call=1)
+
+
+@pytest.fixture(scope="module")
+def made(subject, data):
+  return craft(subject, data)
+
+
+def logits(subject, data, name):
+  return jnp.asarray(supervised.predict(MODEL, subject.params, {}, data.arrays["image"][data.sets[name]])[0])
+
+
+def share(subject, data, name, shift=0):
+  wanted = (data.arrays["colour"][data.sets[name]] + shift) % 4
+  return float((logits(subject, data, name).argmax(1) == wanted).mean())
+
+
+def test_the_crafting_network_sees_the_next_class_and_random_noise_does_not_do_it(subject, data, made):
+  random = loop.fit(noise.protect("sample", eps=EPS), data)
+  assert share(subject, made, "train", 1) >= 0.95 and share(subject, made, "test_protected", 1) >= 0.95
+  assert share(subject, random, "train", 1) <= 0.05
+
+
+def test_who_trains_on_them_is_wrong_about_clean_pictures_more_often_than_by_chance(data, made):
+  victim = train(made, seed=1)
+  assert share(victim, data, "test") < 0.2 < 0.25  # the diagonal of the confusion matrix
+  assert share(victim, made, "train") > 0.95 and share(victim, made, "test_protected") > 0.9
+  random = train(loop.fit(noise.protect("sample", eps=EPS), data), seed=1)
+  assert share(random, data, "test") > 0.9
+
+
+def test_perturbations_stay_within_the_budget_and_differ(subject, few):
+  for norm, eps, most in (("linf", EPS, 16), ("l2", 0.5, 0.5 * 255)):
+    out = craft(subject, few, norm=norm, eps=eps, step_size=eps / 4, steps=5, parts=1)
+    delta = out.arrays["image"].astype(np.float64) - np.concatenate([few.arrays["image"], few.arrays["image"][40:]])
+    assert (delta[40:50] == 0).all() and (np.abs(np.delete(delta, slice(40, 50), 0)).max((1, 2, 3)) > 0).all()
+    size = np.abs(delta) if norm == "linf" else np.sqrt((delta**2).sum((1, 2, 3)))
+    assert 0.8 * most < size.max() <= most + (0 if norm == "linf" else 0.5 * np.sqrt(delta[0].size))
+
+
+@pytest.mark.parametrize("kw, better", [
+  (dict(offset=3), lambda z, f, y, c: -losses.cross_entropy(z, (y + 3) % 4)),
+  (dict(target="true"), lambda z, f, y, c: -losses.cross_entropy(z, y)),
+  (dict(loss="features"), lambda z, f, y, c: -((f - c[(y + 1) % 4]) ** 2).mean(1)),
+  (dict(target="away", loss="features"), lambda z, f, y, c: ((f - c[y]) ** 2).mean(1)),
+])  # fmt: skip
+def test_every_goal_is_approached_in_every_picture(kw, better, subject, few):
+  see = lambda image: supervised.predict(MODEL, subject.params, {}, image)
+  y, before = jnp.asarray(few.arrays["colour"][:40]), few.arrays["image"][:40]
+  centers = np.stack([see(before)[1][y == c].mean(0) for c in range(4)])
+  made = craft(subject, few, steps=8, start="zeros", copies=False, parts=1, **kw).arrays["image"]
+  assert (made[50:] == few.arrays["image"][40:]).all()
+  after = made[:40]
+  gain = better(*see(after), y, centers) - better(*see(before), y, centers)
+  assert float(gain.mean()) > 0 and float((gain > -1e-3).mean()) == 1
+
+
+def test_of_several_runs_each_picture_keeps_the_best(subject, few):
+  def far(restarts):
+    run = tap.protect(subject, label="colour", eps=EPS, steps=2, parts=1, start="zeros", restarts=restarts)
+    state, step = run.init(jax.random.key(0), few), jax.jit(run.step)
+    for t in range(run.steps):
+      state, _ = step(state, run.batch(0, few, t))
+    moved = to_float(few.arrays["image"]) + np.asarray(state.best)
+    return losses.cross_entropy(MODEL.apply(subject.params, moved).logits, (few.arrays["colour"] + 1) % 4), state
+
+  one, _ = far(1)
+  many, state = far(4)
+  assert (many <= one + 1e-6).all() and (many < one - 0.01).any()
+  np.testing.assert_allclose(many, -state.value, atol=1e-5)
+
+
+def test_a_stopped_run_goes_on_with_the_same_bits(subject, few, tmp_path):
+  run = tap.protect(subject, label="colour", eps=EPS, steps=4, restarts=2, parts=2, start="uniform")
+  whole = loop.fit(run, few, mode="one", steps_per_call=1)
+  keeper = checkpoint.Keeper(tmp_path)
+  with pytest.raises(loop.Interrupted):
+    loop.fit(run, few, mode="one", steps_per_call=1, keeper=keeper, stop=lambda: True)
+  resumed = loop.fit(run, few, mode="one", steps_per_call=1, keeper=keeper)
+  assert fingerprint(dict(whole.arrays)) == fingerprint(dict(resumed.arrays))
+
+
+def test_augmentations_are_looked_through_and_differentiated_and_parts_do_not_matter(subject, few):
+  mirrored = lambda params, x, **kw: MODEL.apply(params, x[:, :, ::-1], **kw)
+  through = craft(subject, few, augment=("flip:1",), steps=3, start="zeros", parts=7)
+  direct = craft(Subject(Model(MODEL.init, mirrored), subject.params), few, steps=3, start="zeros", parts=1)
+  plain = craft(subject, few, steps=3, start="zeros", parts=7)
+  np.testing.assert_array_equal(through.arrays["image"], direct.arrays["image"])
+  assert (through.arrays["image"] != plain.arrays["image"]).any()
+
+
+@pytest.mark.parametrize("mode", ["jit", "shard_map"])
+def test_four_devices_give_what_one_gives(mode, subject, few):
+  run = tap.protect(subject, label="colour", steps=2, parts=2, start="zeros", norm="l2", eps=0.5)
+  state = run.init(jax.random.key(0), few)
+  batch = run.batch(0, few, 0)
+  one, expected = spread.spread(run.step, mode="one")(state, batch)
+  many, metrics = spread.spread(run.step, mode=mode)(state, batch)
+  for a, b in zip(jax.tree.leaves((one.delta, one.best, expected)), jax.tree.leaves((many.delta, many.best, metrics))):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_large_parts_are_multiples_of_eight_and_cover_everything():
+  assert [tap.part_size(*x) for x in ((11, 10), (630, 10), (1250, 10), (50000, 98))] == [2, 63, 128, 512]
+  assert all(tap.part_size(n, parts) * parts >= n for n in (1, 63, 1000, 12345) for parts in (1, 3, 10))
+
+
+@pytest.mark.parametrize("bad, field", [
+  ({"target": "own"}, "protect.target"), ({"loss": "hinge"}, "protect.loss"), ({"eps": 2.0}, "protect.eps"),
+  ({"steps": 0}, "protect.steps"), ({"parts": 0}, "protect.parts"), ({"restarts": 0}, "protect.restarts"),
+  ({"offset": 4}, "protect.offset"), ({"start": "sign"}, "protect.start"), ({"label": "taste"}, "protect.label"),
+  ({"augment": ("blur",)}, "augment.*flip"),
+])  # fmt: skip
+def test_what_does_not_fit_is_named(bad, field, subject, data):
+  with pytest.raises(Invalid, match=field):
+    tap.protect(subject, **{"label": "colour", **bad}).init(jax.random.key(0), data)
+
+
+def test_a_surrogate_of_other_classes_is_named(data):
+  model = mlp.model(classes=7, widths=(4,))
+  stranger = Subject(model, model.init(jax.random.key(0), data.arrays["image"][:1])[0])
+  with pytest.raises(Invalid, match="protect.surrogate.*7 classes.*colour.*4"):
+    tap.protect(stranger, label="colour").init(jax.random.key(0), data)
+
+
+def test_what_is_published_is_the_finished_grey_levels(subject, few):
+  run = tap.protect(subject, label="colour", eps=EPS, steps=2, parts=1)
+  state = run.init(jax.random.key(0), few)
+  whole = jnp.asarray(np.random.default_rng(0).integers(-16, 17, state.whole.shape), jnp.int16)
+  out = run.finish(state._replace(whole=whole), few)
+  np.testing.assert_array_equal(out.arrays["image"][:40], publish.add(few.arrays["image"][:40], np.asarray(whole[:40])))

@@ -1,0 +1,228 @@
+"""Targeted adversarial poisons: pictures that a trained network takes for the next class (Fowl et al., NeurIPS 2021).
+
+"Adversarial Examples Make Strong Poisons". Each picture is attacked on its own against a frozen network and published
+under its true label: who trains on it learns classes that are shifted by one. The same steps towards other goals are
+- `target="true"`: hypocritical perturbations (Tao et al., NeurIPS 2021), best against a robust network
+  (`train.adversarial`);
+- `loss="features"`: entangled features (Wen et al., ICLR 2023), made for trainers that are robust themselves: with
+  `target="next"` towards the mean features of another class, with `target="away"` away from those of the own.
+
+Departure from the reference: random starts are uniform in the ball.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pictures import to_float
+from ue_jax.core.procedure import Procedure
+from ue_jax.core.tally import Tally
+from ue_jax.core.terms import safe
+from ue_jax.data import augment as augments
+from ue_jax.data.augment import Augment
+from ue_jax.parallel import spread
+from ue_jax.protect import pgd, publish
+from ue_jax.protect import surrogate as surrogates
+from ue_jax.train import losses
+
+LOSSES, TARGETS = ("cross_entropy", "features"), ("next", "true", "away")
+LEAST = np.finfo(np.float32).min
+
+
+class State(NamedTuple):
+  """Where crafting stands; `m` pictures are in a part.
+
+  Attributes:
+    delta: float32 `[m, h, w, c]`, of the part and run at hand; best, value: the best of its runs, and how good each is.
+    whole: int16 `[parts * m, h, w, c]`, the finished perturbations in grey levels.
+    eps, most: the budget, and in whole grey levels.
+    surrogate: its frozen (params, state).
+    centers: float32 `[classes, d]`, mean features of the classes; zeros `[classes, 1]` for the cross entropy.
+  """
+
+  key: jax.Array
+  step: jax.Array
+  delta: jax.Array
+  best: jax.Array
+  value: jax.Array
+  whole: jax.Array
+  eps: jax.Array
+  most: jax.Array
+  surrogate: Any
+  centers: jax.Array
+
+
+def protect(
+  surrogate: Subject,
+  target: str = "next",
+  loss: str = "cross_entropy",
+  label: str = "label",
+  eps=8 / 255,
+  step_size=None,
+  steps: int = 250,
+  restarts: int = 1,
+  start: str = "uniform",
+  offset: int = 1,
+  norm: str = "linf",
+  augment: Sequence[str | Augment] = (),
+  parts: int = 10,
+  copies: bool = True,
+) -> Procedure:
+  """One perturbation a picture against a frozen network: Data -> Data with changed `train` and `test_protected`.
+
+  Args:
+    surrogate: a classifier of `label`, in evaluation mode.
+    target: `next`: towards class (label + offset) mod classes; `true`: towards the own; `away`: from the own.
+    loss: `cross_entropy`, or `features`: mean square distance to the mean features of that class.
+    eps: budget in units of [0, 1]; may be traced, as may step_size.
+    step_size: None: eps / 20, as published.
+    steps: of each picture. restarts: each picture keeps the best of so many runs, published: 8; all begin at random
+      places of the ball, or the first at `zeros` with that `start`.
+    norm: `linf`, or `l2` of a whole picture.
+    augment: names for `data.augment`, differentiated through; published: `crop:4` and `flip`. What a picture keeps of
+      its runs is judged without.
+    parts: pictures are crafted in so many parts one after another, to bound the memory.
+    copies: True crafts the test pictures of `test_protected`, too; False leaves them as they are.
+
+  Metrics: `loss`, and `reached`: share of pictures that the surrogate takes for the target class (with `away`: for any
+  but the own).
+
+  Raises:
+    Invalid: for values out of range, or (from init) what the Data or the surrogate lacks.
+  """
+  _check(target, loss, eps, norm, steps, restarts, start, parts)
+  model, sign = surrogate.model, 1 if target == "away" else -1
+  lap = steps + (restarts > 1)  # of a run; the last turn of several runs compares them
+  turns = lap * restarts  # of a part
+  change, by_logits = augments.build(augment), loss == "cross_entropy"
+
+  def init(key, data: Data) -> State:
+    labels, classes = publish.labels_of(data, label)
+    train, image = publish.set_rows(data, "train"), data.arrays["image"]
+    if isinstance(offset, int) and target == "next":
+      require(offset % classes != 0, "protect.offset", offset, f"use 1 to {classes - 1}: not the class itself")
+    check_classes(surrogate, image, classes, label)
+    centers = jnp.zeros((classes, 1))
+    if loss == "features":
+      seen = surrogates.features(surrogate, image[train], surrogates.View())
+      centers = jnp.asarray(class_means(seen, labels[train], classes))
+    budget, size, shape = jnp.asarray(eps, jnp.float32), part_size(len(crafted(data, copies)), parts), image.shape[1:]
+    most = publish.most_levels(budget) if norm == "linf" else jnp.int32(255)
+    zeros, whole = jnp.zeros((size, *shape), jnp.float32), jnp.zeros((size * parts, *shape), jnp.int16)
+    worst = jnp.full(size, LEAST)
+    frozen = surrogate.params, surrogate.state
+    return State(key, jnp.int32(0), zeros, zeros, worst, whole, budget, most, frozen, centers)
+
+  def step(state: State, batch, axis=None):
+    x, mask, at = to_float(batch["image"]), batch["mask"].astype(jnp.float32), batch["at"]
+    number, within = state.step // turns, state.step % turns
+    turn, first, judged = within % lap, within == 0, within % lap == steps
+    key_start, key_view = jax.random.split(spread.local_key(jax.random.fold_in(state.key, state.step), axis))
+    classes, size = state.centers.shape[0], state.delta.shape[0]
+    aim = (batch["label"] + offset) % classes if target == "next" else batch["label"]
+
+    begun = pgd.inside(pgd.uniform(key_start, x.shape, state.eps, norm), x)
+    begun = jnp.where(first, 0, begun) if start == "zeros" else begun
+    delta = jnp.where(turn == 0, begun, state.delta[at])
+
+    def distance(delta):
+      moved = x + delta
+      if augment:
+        moved = jnp.where(judged, moved, change(key_view, moved, jax.nn.one_hot(aim, classes))[0])
+      out = model.apply(state.surrogate[0], moved, state=state.surrogate[1], train=False)
+      far = losses.cross_entropy(out.logits, aim) if by_logits else apart(out.features, state.centers[aim])
+      return jnp.sum(far), (far, losses.correct(out.logits, aim))
+
+    gradient, (far, hit) = jax.grad(distance, has_aux=True)(delta)
+    length = state.eps / 20 if step_size is None else step_size
+    moved = pgd.inside(pgd.move(delta, sign * gradient, state.eps, length, norm), x)
+    delta = jnp.where(judged, delta, moved)
+    value = jnp.where(first, LEAST, state.value[at])
+    better = (judged & (sign * far > value)) if restarts > 1 else jnp.ones_like(mask, bool)
+    best = jnp.where(pgd.of_pictures(better), delta, jnp.where(first, 0, state.best[at]))
+    value = jnp.where(better, sign * far, value)
+
+    at, *new = spread.gather((jnp.where(mask > 0, at, size), delta, best, value), axis)
+    state = store(state, number, within == turns - 1, at, *new)
+    count = safe(spread.allsum(jnp.sum(mask), axis))
+    reached = 1 - hit if target == "away" else hit
+    total = lambda values: Tally(spread.allsum(jnp.sum(values * mask), axis), count)
+    return state, {"loss": total(far), "reached": total(reached)}
+
+  def batch(seed, data: Data, t):
+    del seed
+    rows = crafted(data, copies)
+    size = part_size(len(rows), parts)
+    places = min(t // turns, parts - 1) * size + np.arange(size)
+    rows_now = rows[np.minimum(places, len(rows) - 1)]
+    return {
+      "image": data.arrays["image"][rows_now], "label": np.asarray(data.arrays[label][rows_now], np.int32),
+      "at": np.arange(size, dtype=np.int32), "mask": (places < len(rows)).astype(np.float32),
+    }  # fmt: skip
+
+  def finish(state: State, data: Data) -> Data:
+    done, whole = crafted(data, copies), np.asarray(state.whole)
+    whole = np.concatenate([whole[: len(done)], np.zeros_like(whole[:1])])
+    place = np.full(data.n, len(done), np.int32)
+    place[done] = np.arange(len(done))
+    return publish.publish(data, lambda image, rows: publish.add(image, whole[place[rows]]), quantise="none")
+
+  return Procedure(init, step, finish, batch, parts * turns, convolutional=model.convolutional)
+
+
+def store(state: State, number, last, at, delta, best, value) -> State:
+  """The state after a step on part `number`: its new rows written to `at`, and to `whole` if it was the `last`."""
+  put = lambda old, new: old.at[at].set(new, mode="drop")
+  delta, best, value = put(state.delta, delta), put(state.best, best), put(state.value, value)
+  size = len(delta)
+  before = jax.lax.dynamic_slice_in_dim(state.whole, number * size, size)
+  levels = jnp.clip(jnp.round(best * 255).astype(jnp.int32), -state.most, state.most).astype(jnp.int16)
+  whole = jax.lax.dynamic_update_slice_in_dim(state.whole, jnp.where(last, levels, before), number * size, 0)
+  return state._replace(step=state.step + 1, delta=delta, best=best, value=value, whole=whole)
+
+
+def crafted(data: Data, copies: bool) -> np.ndarray:
+  """The rows of the Data that get a perturbation, int32: those of `train`, with `copies` also those of `test`."""
+  train, test = publish.set_rows(data, "train"), np.asarray(data.sets.get("test", ()), np.int32)
+  return np.concatenate([train, np.setdiff1d(test, train)]) if copies else train
+
+
+def part_size(n: int, parts: int) -> int:
+  """Pictures in a part: large ones are whole multiples of 8, so that devices can share them."""
+  size = -(-n // parts)
+  return size if size < 64 else -(-size // 8) * 8
+
+
+def apart(features: jax.Array, centers: jax.Array) -> jax.Array:
+  """Mean square difference of features `[b, d]` to a centre each `[b, d]`, float32 `[b]`."""
+  return jnp.mean(jnp.square(features.astype(jnp.float32) - centers), axis=-1)
+
+
+def class_means(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+  """Mean features of the classes, float32 `[classes, d]`; 0 for classes without a picture."""
+  sums = np.zeros((classes, features.shape[1]), np.float64)
+  np.add.at(sums, labels, features)
+  return (sums / np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]).astype(np.float32)
+
+
+def check_classes(surrogate: Subject, image: np.ndarray, classes: int, label: str) -> None:
+  """Raises Invalid unless the surrogate has one logit for every class."""
+  logits = lambda params, state, x: surrogate.model.apply(params, x, state=state, train=False).logits
+  got = jax.eval_shape(logits, surrogate.params, surrogate.state, image[:1]).shape[-1]
+  require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{label}', which has {classes}")
+
+
+def _check(target, loss, eps, norm, steps, restarts, start, parts) -> None:
+  publish.check_budget(eps, norm)
+  options = {"target": (target, TARGETS), "loss": (loss, LOSSES), "start": (start, ("zeros", "uniform"))}
+  for name, (value, known) in options.items():
+    require(value in known, f"protect.{name}", value, f"choose one of {list(known)}")
+  for name, value in {"steps": steps, "restarts": restarts, "parts": parts}.items():
+    require(isinstance(value, int) and value >= 1, f"protect.{name}", value, "use a whole number, at least 1")
