@@ -40,7 +40,8 @@ def get_config(arg: str = "") -> ConfigDict:
   )
   noise = lambda kind: dict(name="protect.noise", kind=kind, eps=eps)
   every = 5 * craft["inner"]
-  config.protect = dict(bayes_error=dict(name="protect.bayes_error", eps=eps, every=every, **craft))
+  craft = dict(name="protect.bayes_error", eps=eps, every=every, **craft)
+  config.protect = dict(bayes_error=craft, wide=dict(craft, sigma="median", floor=0.0))
   config.protect.update({"sample": noise("sample"), "class": noise("class")})
   config.mix = dict(ratio=(0.5,))
   config.measure = dict(utility=dict(name="audit.utility"))

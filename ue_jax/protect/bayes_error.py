@@ -68,7 +68,7 @@ class State(NamedTuple):
 
 def protect(
   model: Model | None = None, space: str = "features", eps=8 / 255, label: str = "label", steps: int = 1000,
-  inner: int = 32, sigma: float | str = 0.3, similarity: str = "rbf", floor=1e-8, optimizer: str = "sign",
+  inner: int = 32, sigma=None, similarity: str = "rbf", floor=1e-8, optimizer: str = "sign",
   step_size=None, average=0.9, decay=0.01, norm: str = "linf", anchors: int = 8192, batch_size: int = 128, rate=0.02,
   momentum=0.9, weight_decay=5e-4, enough=0.95, chunk: int = 1024, block: int = 1024, every: int = 0,
 ) -> Procedure:
@@ -86,7 +86,7 @@ def protect(
     steps: gradient steps of the network, with an ascent of all pictures after each `inner` of them; in raw space
       the ascents themselves.
     inner: twice the train pictures over batch_size makes two epochs a round.
-    sigma: width of the similarity, or `median`: the median distance, anew in every round.
+    sigma: width of the similarity, None: 0.3; or `median`: the median distance, anew in every round.
     similarity: `rbf` or `logistic`.
     floor: added to the sum of the votes. 1e-8 as published rewards pictures that are far from all others; 0 does not.
     optimizer: of the pixels: `sign`, or `adamw` with betas `average` and 0.999 and a weight `decay` of the pixels.
@@ -106,6 +106,7 @@ def protect(
     Invalid: for values out of range, or (from init) without that labelling, or for a model with fewer logits.
   """
   publish.check_budget(eps, norm)
+  sigma = 0.3 if sigma is None else sigma
   bayes_estimate.check(sigma, similarity, chunk)
   _check(model, space, optimizer, steps, inner, anchors, batch_size, block)
   raw, adamw = space == "raw", optimizer == "adamw"
