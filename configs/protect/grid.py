@@ -1,11 +1,11 @@
 """Every protection against every countermeasure, in one protocol: a table, a heat map, a ranking by the worst case.
 
-  python -m experiments.sweep --config configs/protect/grid.py:tiny  --workdir runs/grid  # two minutes
+  python -m experiments.run --config configs/protect/grid.py:tiny    --workdir runs/grid  # two minutes
   python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # 15 minutes, three seeds
   python -m experiments.sweep --config configs/protect/grid.py:cifar --config.data.path=DIR
   python -m experiments.sweep --config configs/protect/grid.py       --config.data.path=DIR  # one GPU
 
-Rows: four controls (clean, random noise a picture, a class, and by permuted labels) and the protections, all with one
+`experiments.run` and `experiments.sweep` do the same with it. Rows: four controls (clean, random noise a picture, a class, and by permuted labels) and the protections, all with one
 budget where they have one. Columns: what a thief does about it. Defences change the pictures before training; other
 columns train in another way (adversarially, with mixed, cut or torn pictures, on a few clean pictures at the end) or
 another network; `best step` is early stopping by somebody who can see clean test pictures. `left` in the ranking is
