@@ -5,11 +5,12 @@
   python -m experiments.sweep --config configs/protect/grid.py:cifar --config.data.path=DIR
   python -m experiments.sweep --config configs/protect/grid.py       --config.data.path=DIR  # one GPU
 
-`experiments.run` and `experiments.sweep` do the same with it. Rows: four controls (clean, random noise a picture, a class, and by permuted labels) and the protections, all with one
-budget where they have one. Columns: what a thief does about it. Defences change the pictures before training; other
-columns train in another way (adversarially, with mixed, cut or torn pictures, on a few clean pictures at the end) or
-another network; `best step` is early stopping by somebody who can see clean test pictures. `left` in the ranking is
-what a protection still takes when the thief knows the best of these answers.
+`experiments.run` and `experiments.sweep` do the same with it. Rows: controls (clean, random noise a picture, a class,
+and by permuted labels) and the protections, all with one budget where they have one. Columns: what a thief does about
+it. Defences change the pictures before training; other columns train in another way (adversarially, with mixed
+pictures, on a few clean pictures at the end) or another network; `best step` is early stopping by somebody who can see
+clean test pictures. `left` in the ranking is what a protection still takes when the thief knows the best of these
+answers.
 
 Seen at `small` (8x8 digits, 64/255 where there is a budget, means of three trainings; two cores with other work):
 
