@@ -143,3 +143,8 @@ def test_four_devices_give_what_one_gives(kind, mode, data):
 def test_values_out_of_range_are_named(bad, field, data):
   with pytest.raises(Invalid, match=field):
     procedure(**bad).init(jax.random.key(0), data)
+
+
+def test_a_network_of_other_classes_is_named(data):
+  with pytest.raises(Invalid, match="model.classes = 7.*colour.*4"):
+    error_min.protect(mlp.model(classes=7, widths=(4,)), label="colour").init(jax.random.key(0), data)

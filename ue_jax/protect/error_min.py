@@ -26,7 +26,7 @@ from ue_jax.core.terms import safe
 from ue_jax.models.model import Model
 from ue_jax.parallel.spread import allmean, allsum, gather
 from ue_jax.protect import pgd, publish
-from ue_jax.train import losses, optim
+from ue_jax.train import adversarial, losses, optim
 from ue_jax.train.batches import shuffled
 
 KINDS = ("class", "sample")
@@ -108,6 +108,8 @@ def protect(
       groups = np.full(data.n, count, np.int32)
       groups[train] = np.arange(count)
     params, state = model.init(of_model, image[train[:1]])
+    got = adversarial.classes(model, params, state, image[:1])
+    require(got == classes, "model.classes", got, f"'{label}' has {classes} classes: set it to {classes}")
     budget, zero = jnp.asarray(eps, jnp.float32), jnp.float32(0)
     delta = jnp.zeros((count, *image.shape[1:]), jnp.float32)
     return State(

@@ -30,7 +30,7 @@ from ue_jax.data.augment import Augment
 from ue_jax.parallel import spread
 from ue_jax.protect import pgd, publish
 from ue_jax.protect import surrogate as surrogates
-from ue_jax.train import losses
+from ue_jax.train import adversarial, losses
 
 LOSSES, TARGETS = ("cross_entropy", "features"), ("next", "true", "away")
 LEAST = np.finfo(np.float32).min
@@ -108,7 +108,8 @@ def protect(
     train, image = publish.set_rows(data, "train"), data.arrays["image"]
     if isinstance(offset, int) and target == "next":
       require(offset % classes != 0, "protect.offset", offset, f"use 1 to {classes - 1}: not the class itself")
-    check_classes(surrogate, image, classes, label)
+    got = adversarial.classes(model, surrogate.params, surrogate.state, image[:1])
+    require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{label}', which has {classes}")
     centers = jnp.zeros((classes, 1))
     if loss == "features":
       seen = surrogates.features(surrogate, image[train], surrogates.View())
@@ -210,13 +211,6 @@ def class_means(features: np.ndarray, labels: np.ndarray, classes: int) -> np.nd
   sums = np.zeros((classes, features.shape[1]), np.float64)
   np.add.at(sums, labels, features)
   return (sums / np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]).astype(np.float32)
-
-
-def check_classes(surrogate: Subject, image: np.ndarray, classes: int, label: str) -> None:
-  """Raises Invalid unless the surrogate has one logit for every class."""
-  logits = lambda params, state, x: surrogate.model.apply(params, x, state=state, train=False).logits
-  got = jax.eval_shape(logits, surrogate.params, surrogate.state, image[:1]).shape[-1]
-  require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{label}', which has {classes}")
 
 
 def _check(target, loss, eps, norm, steps, restarts, start, parts) -> None:

@@ -63,7 +63,7 @@ def train(
     key = spread.local_key(jax.random.fold_in(state.key, state.step), axis)
     images, targets = pictures.to_float(batch["image"]), batch[label]
     if change:  # as `supervised.objective` draws it
-      targets = jax.nn.one_hot(targets, classes(model, state, images), dtype=jnp.float32)
+      targets = jax.nn.one_hot(targets, classes(model, state.params, state.state, images), dtype=jnp.float32)
       images, targets = change(jax.random.split(key)[0], images, targets)
     delta = perturb(
       model, state.params, state.state, images, targets, eps, jax.random.fold_in(key, 1), step_size, attack_steps, norm,
@@ -108,10 +108,10 @@ def perturb(
   )  # fmt: skip
 
 
-def classes(model: Model, state: Any, images: jax.Array) -> int:
-  """The number of logits that the model gives for such pictures."""
-  logits = lambda params, rest, x: model.apply(params, x, state=rest, train=False).logits
-  return jax.eval_shape(logits, state.params, state.state, images).shape[-1]
+def classes(model: Model, params: Any, state: Any, images: jax.Array) -> int:
+  """The number of logits that the model gives for such pictures; nothing is computed."""
+  logits = lambda params, state, x: model.apply(params, x, state=state, train=False).logits
+  return jax.eval_shape(logits, params, state, images).shape[-1]
 
 
 def _with_options(own: Any, of: Any) -> inspect.Signature:
