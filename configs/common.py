@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 SIZES = ("tiny", "small", "full")
@@ -36,3 +36,40 @@ def sizes(arg: str = "", *more: str) -> tuple[str, Callable[..., Any]]:
     return smaller[0]
 
   return size, pick
+
+
+def resnet_on_cifar(config: Any, steps: int, every: int) -> None:
+  """Sets data, model and train: a ResNet-18 on all of CIFAR-10 by SGD with crops and flips, the usual recipe."""
+  config.data = dict(name="data.tfds", source="cifar10", path="")
+  config.model = dict(name="models.resnet", depth=18, stem="cifar")
+  config.train = dict(
+    name="train.supervised", steps=steps, batch_size=128, rate=0.1, optimizer="sgd", schedule="cosine", momentum=0.9,
+    weight_decay=5e-4, augment=("crop:4", "flip"), every=every,
+  )  # fmt: skip
+
+
+def digits_or_cifar(config: Any, size: str, pick: Callable[..., Any], network: Mapping[str, Any]) -> None:
+  """Sets data, model and train: `network` on 8x8 digits, or at `full` a ResNet-18 on all of CIFAR-10 for 60 epochs.
+
+  The network for digits must see places, not their mean, to find a shortcut this early.
+  """
+  if size == "full":
+    resnet_on_cifar(config, steps=60 * 391, every=391)
+  else:
+    config.data = dict(name="data.embedded", source="digits", train=1200, test=500)
+    config.model = dict(network)
+    config.train = dict(name="train.supervised", steps=pick(tiny=200, small=600), batch_size=64, rate=2e-3)
+
+
+def against_its_noise(config: Any, name: str, height: float, **method: Any) -> None:
+  """Sets protect and controls: the method, its own noise for random classes, random signs a picture and a class.
+
+  Args:
+    name: the method's module in `protect`.
+    height: of the random signs, in units of [0, 1].
+    method: arguments of the method.
+  """
+  stage = dict(name=f"protect.{name}", **method)
+  config.protect = {name: stage}
+  signs = {kind: dict(name="protect.noise", kind=kind, eps=height) for kind in ("sample", "class")}
+  config.controls = {**signs, "permuted": dict(stage, permuted=True)}

@@ -16,34 +16,19 @@ all held-out noise apart, is held by the tests. The full size was not run; the p
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg)
+  size, pick = common.sizes(arg)
   config = ConfigDict()
   config.title = f"AR ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,))
-  if size == "full":
-    config.data = dict(name="data.tfds", source="cifar10", path="")
-    config.model = dict(name="models.resnet", depth=18, stem="cifar")
-    config.train = dict(
-      name="train.supervised", steps=23460, batch_size=128, rate=0.1, optimizer="sgd", schedule="cosine", momentum=0.9,
-      weight_decay=5e-4, augment=("crop:4", "flip"), every=391,
-    )
-  else:  # only convolutions can learn a filter
-    config.data = dict(name="data.embedded", source="digits", train=1200, test=500)
-    config.model = dict(name="models.cnn", widths=(16, 32))
-    config.train = dict(name="train.supervised", steps=pick(tiny=200, small=600), batch_size=64, rate=2e-3)
+  # only convolutions can learn a filter
+  common.digits_or_cifar(config, size, pick, dict(name="models.cnn", widths=(16, 32)))
   # digits have strokes as bright as can be: this is a root mean square of 64 / 255
   eps = pick(tiny=14.0, full=1.0)
-  noise = lambda kind: dict(name="protect.noise", kind=kind, eps=eps / 3072**0.5)
-  config.protect = dict(ar=dict(name="protect.ar", eps=eps))
-  config.controls = {
-    "sample": noise("sample"),
-    "class": noise("class"),
-    "permuted": dict(name="protect.ar", eps=eps, permuted=True),
-  }
+  common.against_its_noise(config, "ar", eps / 3072**0.5, eps=eps)
   config.measure = dict(utility=dict(name="audit.utility"))
   return config

@@ -25,7 +25,7 @@ half are clean (.86 the clean half alone).
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs.common import resnet_on_cifar, sizes
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -35,12 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = f"Bayes error ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2))
   if size == "full":
-    config.data = dict(name="data.tfds", source="cifar10", path="")
-    config.model = dict(name="models.resnet", depth=18, stem="cifar")
-    config.train = dict(
-      name="train.supervised", steps=11700, batch_size=128, rate=0.1, optimizer="sgd", schedule="cosine", momentum=0.9,
-      weight_decay=5e-4, augment=("crop:4", "flip"), every=390,
-    )
+    resnet_on_cifar(config, steps=30 * 390, every=390)
   else:
     source = pick(tiny="digits", small="mnist5k")
     rows = pick(tiny=dict(train=600, test=300), small=dict(train=2000, test=1000))

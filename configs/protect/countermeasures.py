@@ -23,7 +23,7 @@ easier to learn. None helps against `cuda`, which is a filter itself and, on the
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs.common import resnet_on_cifar, sizes
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -33,12 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = f"Countermeasures ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,), cifar=(0,))
   if size == "full":
-    config.data = dict(name="data.tfds", source="cifar10", path="")
-    config.model = dict(name="models.resnet", depth=18, stem="cifar")
-    config.train = dict(
-      name="train.supervised", steps=7800, batch_size=128, rate=0.1, optimizer="sgd", schedule="cosine", momentum=0.9,
-      weight_decay=5e-4, augment=("crop:4", "flip"), every=390,
-    )
+    resnet_on_cifar(config, steps=20 * 390, every=390)
   elif size == "cifar":
     config.data = dict(name="data.tfds", source="cifar10", path="", train=3000, test=2000)
     config.model = dict(name="models.cnn", widths=(24, 48, 64), head="mean")

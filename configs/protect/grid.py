@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs.common import resnet_on_cifar, sizes
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -50,12 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = f"Protections against countermeasures ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0, 1, 2), cifar=(0,))
   eps = 8 / 255 if real else 64 / 255
-  if real:
-    some = pick(small=dict(train=3000, test=2000), full={})
-    config.data = dict(name="data.tfds", source="cifar10", path="", **some)
-  else:
-    config.data = dict(name="data.embedded", source="digits", channels=3, train=1000, test=500, known=100)
-  _thief(config, size)
+  _usual(config, size)
   config.surrogate = dict(model=dict(config.model), train=dict(config.train))
   config.controls = dict(
     sample=dict(name="protect.noise", kind="sample", eps=eps),
@@ -68,15 +63,16 @@ def get_config(arg: str = "") -> ConfigDict:
   return config
 
 
-def _thief(config: ConfigDict, size: str) -> None:
-  """The usual thief: a network that sees where in the picture something stands, trained to the end."""
+def _usual(config: ConfigDict, size: str) -> None:
+  """Pictures, and the usual thief: a network that sees where something stands, trained to the end."""
   if size == "full":
-    config.model = dict(name="models.resnet", depth=18, stem="cifar")
-    config.train = dict(
-      name="train.supervised", steps=7800, batch_size=128, rate=0.1, optimizer="sgd", schedule="cosine", momentum=0.9,
-      weight_decay=5e-4, augment=("crop:4", "flip"), every=390,
-    )  # fmt: skip
+    resnet_on_cifar(config, steps=20 * 390, every=390)
+    config.data.known = 500
     return
+  if size == "cifar":
+    config.data = dict(name="data.tfds", source="cifar10", path="", train=3100, test=2000, known=100)
+  else:
+    config.data = dict(name="data.embedded", source="digits", channels=3, train=1000, test=500, known=100)
   config.model = dict(name="models.cnn", widths=(24, 48) if size == "cifar" else (16, 32), head="flatten")
   steps = dict(tiny=80, small=160, cifar=300)[size]
   config.train = dict(

@@ -14,34 +14,18 @@ benchmark APBench has 13.1 % there (ResNet-18).
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg)
+  size, pick = common.sizes(arg)
   config = ConfigDict()
   config.title = f"LSP ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,))
-  if size == "full":
-    config.data = dict(name="data.tfds", source="cifar10", path="")
-    config.model = dict(name="models.resnet", depth=18, stem="cifar")
-    config.train = dict(
-      name="train.supervised", steps=23460, batch_size=128, rate=0.1, optimizer="sgd", schedule="cosine", momentum=0.9,
-      weight_decay=5e-4, augment=("crop:4", "flip"), every=391,
-    )
-  else:  # a small network must see places, not their mean, to find a shortcut this early
-    config.data = dict(name="data.embedded", source="digits", train=1200, test=500)
-    config.model = dict(name="models.mlp", widths=(128,))
-    config.train = dict(name="train.supervised", steps=pick(tiny=200, small=600), batch_size=64, rate=2e-3)
+  common.digits_or_cifar(config, size, pick, dict(name="models.mlp", widths=(128,)))
   # digits have strokes as bright as can be: at 16 / 255 noise by class cost .01 only
   eps = pick(tiny=64 / 255, full=6 / 255)
-  noise = lambda kind: dict(name="protect.noise", kind=kind, eps=eps)
-  config.protect = dict(lsp=dict(name="protect.lsp", eps=eps))
-  config.controls = {
-    "sample": noise("sample"),
-    "class": noise("class"),
-    "permuted": dict(name="protect.lsp", eps=eps, permuted=True),
-  }
+  common.against_its_noise(config, "lsp", eps, eps=eps)
   config.measure = dict(utility=dict(name="audit.utility"))
   return config

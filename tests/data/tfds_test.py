@@ -78,6 +78,12 @@ def test_a_part_is_a_seeded_choice_with_the_index_of_the_whole(prepared):
   assert not np.array_equal(part.arrays["index"], other.arrays["index"])
 
 
+def test_known_rows_come_out_of_train(prepared):
+  data = tfds_source.data("tiny_pictures", prepared, known=4)
+  assert {name: len(rows) for name, rows in data.sets.items()} == {"train": 16, "test": 8, "known": 4}
+  assert not set(data.sets["known"]) & (set(data.sets["train"]) | set(data.sets["test"]))
+
+
 def test_size_makes_squares(prepared):
   assert tfds_source.data("tiny_pictures", prepared, train=2, test=1, size=6).arrays["image"].shape == (3, 6, 6, 3)
 

@@ -47,9 +47,9 @@ def test_every_json_file_is_valid_json(tmp_path):
   for name, noun in {"data": DATA, "scores": SCORES, "subject": SUBJECT}.items():
     store.save(tmp_path / name, noun, {"seconds": float("inf")})
   lines = [line for p in tmp_path.rglob("*.json*") if "tree" not in p.parts for line in [p.read_text()]]
-  for text in lines:
-    for part in text.splitlines() if "\n{" in text else [text]:
-      json.loads(part, parse_constant=refuse)
+  parts = [part for text in lines for part in (text.splitlines() if "\n{" in text else [text])]
+  read = [json.loads(part, parse_constant=refuse) for part in parts]
+  assert len(lines) >= 3 and all(isinstance(one, (dict, list)) for one in read)
 
 
 def truncate(path):

@@ -1,15 +1,12 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.models import densenet
-from ue_jax.train import losses
 
 RNG = np.random.default_rng(0)
 LABEL = np.arange(24, dtype=np.int32) % 2
@@ -56,22 +53,8 @@ def test_channels_and_sides_are_halved_between_stages():
   assert seen == {0: (24, 8, 8, 8 + 4), 1: (24, 4, 4, 6 + 2 * 4)}
 
 
-def test_training_learns_a_toy_and_moves_the_running_statistics():
-  (params, state), tx = start(), optax.sgd(0.2)
-
-  @jax.jit
-  def step(params, state):
-    def loss(p):
-      out = NET.apply(p, IMAGE, state=state, train=True)
-      return jnp.mean(losses.cross_entropy(out.logits, LABEL)), out.state
-
-    (value, state_), grads = jax.value_and_grad(loss, has_aux=True)(params)
-    return optax.apply_updates(params, tx.update(grads, tx.init(params))[0]), state_, value
-
-  seen = []
-  for _ in range(25):
-    params, state, value = step(params, state)
-    seen.append(float(value))
+def test_training_learns_a_toy_and_moves_the_running_statistics(descended):
+  seen, state = descended(NET, *start(), IMAGE, LABEL, 0.2, 25)
   assert seen[-1] < 0.3 * seen[0]
   assert tree.fingerprint(state) != tree.fingerprint(start()[1])
 

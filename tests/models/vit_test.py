@@ -3,13 +3,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.models import vit
-from ue_jax.train import losses
 
 RNG = np.random.default_rng(0)
 LABEL = np.arange(24, dtype=np.int32) % 2
@@ -60,19 +58,8 @@ def test_only_the_positions_tell_where_a_patch_is():
   np.testing.assert_allclose(run(params, IMAGE).features, run(params, swapped).features, atol=1e-5)
 
 
-def test_training_learns_a_toy():
-  params, tx = start()[0], optax.sgd(0.2)
-
-  @jax.jit
-  def step(params):
-    loss = lambda p: jnp.mean(losses.cross_entropy(NET.apply(p, IMAGE, train=True).logits, LABEL))
-    value, grads = jax.value_and_grad(loss)(params)
-    return optax.apply_updates(params, tx.update(grads, tx.init(params))[0]), value
-
-  seen = []
-  for _ in range(60):
-    params, value = step(params)
-    seen.append(float(value))
+def test_training_learns_a_toy(descended):
+  seen, _ = descended(NET, *start(), IMAGE, LABEL, 0.2, 60)
   assert seen[-1] < 0.2 * seen[0]
 
 

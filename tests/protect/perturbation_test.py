@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ue_jax.models import generator
-from ue_jax.protect import perturbation, pgd
+from ue_jax.protect import perturbation
+from ue_jax.train import pgd
 
 SHAPE = (8, 8, 3)
 

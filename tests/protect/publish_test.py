@@ -5,6 +5,7 @@ import pytest
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
 from ue_jax.protect import publish
+from ue_jax.train import pgd
 
 
 def pictures(n=20):
@@ -79,8 +80,8 @@ def test_stretching_repeats_pixels():
 
 def test_projection_is_the_nearest_point_of_the_ball():
   delta = jnp.asarray(np.random.default_rng(3).normal(size=(4, 5, 5, 3)), jnp.float32)
-  np.testing.assert_array_equal(publish.project(delta, 0.1), np.clip(delta, -0.1, 0.1))
-  inside = publish.project(delta, 2.0, "l2")
+  np.testing.assert_array_equal(pgd.project(delta, 0.1), np.clip(delta, -0.1, 0.1))
+  inside = pgd.project(delta, 2.0, "l2")
   np.testing.assert_allclose(np.sqrt((np.asarray(inside) ** 2).sum((1, 2, 3))), 2.0, rtol=1e-5)
-  np.testing.assert_array_equal(publish.project(delta * 1e-3, 2.0, "l2"), delta * 1e-3)
-  assert float(jnp.abs(publish.project(jnp.zeros_like(delta), 1.0, "l2")).max()) == 0
+  np.testing.assert_array_equal(pgd.project(delta * 1e-3, 2.0, "l2"), delta * 1e-3)
+  assert float(jnp.abs(pgd.project(jnp.zeros_like(delta), 1.0, "l2")).max()) == 0

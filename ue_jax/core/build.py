@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ def find(kind: str, name: str) -> Callable[..., Any]:
   """
   field = f"{kind}.name"
   parts = str(name).split(".")
-  if not all(part.isidentifier() for part in parts) or name not in set(modules()):
+  if not all(part.isidentifier() for part in parts) or not _is_module(f"ue_jax.{name}"):
     raise Invalid(field, name, f"choose one of {factories(kind)}")
   factory = getattr(importlib.import_module(f"ue_jax.{name}"), kind, None)
   if not callable(factory):
@@ -62,3 +63,22 @@ def build(kind: str, name: str, /, **kwargs: Any) -> Any:
     if not optional and key not in kwargs:
       raise Invalid(f"{kind}.{key}", "(missing)", f"{name} needs it")
   return factory(**kwargs)
+
+
+def with_options(own: Callable, of: Callable) -> inspect.Signature:
+  """The signature of `own` with the keyword arguments of `of` in the place of its `**options`.
+
+  For a factory that hands its options on to another: what a config may say is read from signatures.
+  """
+  kept = [p for p in inspect.signature(own).parameters.values() if p.kind is not p.VAR_KEYWORD]
+  names = {p.name for p in kept}
+  return inspect.Signature([*kept, *(p for name, p in inspect.signature(of).parameters.items() if name not in names)])
+
+
+def _is_module(path: str) -> bool:
+  """Whether there is a module of this dotted name that is no package; nothing but its packages is imported."""
+  try:
+    spec = importlib.util.find_spec(path)
+  except ModuleNotFoundError:
+    return False
+  return spec is not None and spec.submodule_search_locations is None

@@ -17,7 +17,7 @@ _CHUNK = 512
 
 def data(
   source: str = "cifar10", path: str = "", train: int = 0, test: int = 0, seed: int = 0, size: int = 0,
-  forget_share: float = 0.0, forget_classes: Sequence[int] = (),
+  forget_share: float = 0.0, forget_classes: Sequence[int] = (), known: int = 0,
 ) -> Data:
   """A prepared picture set, decoded once.
 
@@ -30,6 +30,7 @@ def data(
     size: side of the centre square to resize to, in pixels; 0 keeps the pictures, which must then be equal in size.
     forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole classes of `label`. Adds
       the sets `forget` and `retain`, and for classes `forget_test` and `retain_test`.
+    known: rows of a further set `known`, taken out of `train`: what somebody has of clean pictures.
   Returns:
     Data with `image` uint8 `[n, height, width, 1 or 3]`, one labelling for each class label of the set
     (the first by name also as `label`, unless there is one), for cifar10 also `animal`; `index` counts the
@@ -56,7 +57,7 @@ def data(
   arrays = {"image": arrays.pop(image), **arrays, "index": np.concatenate(index).astype(np.int32)}
   sets = {name: np.arange(ends[i], ends[i + 1], dtype=np.int32) for i, name in enumerate(("train", "test"))}
   found = _named(Data(arrays, sets, {"source": f"tfds/{source}"}), builder, labels, source)
-  return splits.forget(found, forget_share, forget_classes, seed)
+  return splits.forget(splits.known(found, known, seed), forget_share, forget_classes, seed)
 
 
 def _builder(source: str, path: str) -> Any:

@@ -42,3 +42,9 @@ class Model(NamedTuple):
 def tap(taps: Taps, site: str, value: jax.Array) -> jax.Array:
   """The value after the function that `taps` holds for `site`, if any."""
   return taps[site](value) if site in taps else value
+
+
+def classes_of(model: Model, params: Any, state: Any, inputs: Any) -> int:
+  """How many logits the model gives for such inputs; nothing is computed."""
+  logits = lambda params, state, x: model.apply(params, x, state=state, train=False).logits
+  return jax.eval_shape(logits, params, state, inputs).shape[-1]

@@ -27,9 +27,9 @@ from ue_jax.core.pictures import to_float
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import Tally
 from ue_jax.core.terms import mean_term
-from ue_jax.models.model import Model
-from ue_jax.protect import bayes_estimate, pgd, publish
-from ue_jax.train import losses, optim
+from ue_jax.models.model import Model, classes_of
+from ue_jax.protect import bayes_estimate, publish
+from ue_jax.train import losses, optim, pgd
 from ue_jax.train.batches import shuffled
 from ue_jax.train.descend import Descent, descent_step
 
@@ -218,7 +218,7 @@ def grey_levels(state: State) -> np.ndarray:
 def _network(model: Model, tx, key, image, classes: int) -> Descent:
   start, on = jax.random.split(key)
   params, before = model.init(start, image)
-  logits = jax.eval_shape(lambda: model.apply(params, image, state=before, train=False).logits).shape[-1]
+  logits = classes_of(model, params, before, image)
   require(logits >= classes, "model.classes", logits, f"the labelling has {classes} classes: set it to {classes}")
   return Descent(params, before, tx.init(params), {}, on, jnp.int32(0))
 

@@ -23,10 +23,10 @@ from ue_jax.core.pictures import to_float
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import Tally
 from ue_jax.core.terms import safe
-from ue_jax.models.model import Model
+from ue_jax.models.model import Model, classes_of
 from ue_jax.parallel.spread import allmean, allsum, gather
-from ue_jax.protect import pgd, publish
-from ue_jax.train import adversarial, losses, optim
+from ue_jax.protect import publish
+from ue_jax.train import losses, optim, pgd
 from ue_jax.train.batches import shuffled
 
 KINDS = ("class", "sample")
@@ -108,7 +108,7 @@ def protect(
       groups = np.full(data.n, count, np.int32)
       groups[train] = np.arange(count)
     params, state = model.init(of_model, image[train[:1]])
-    got = adversarial.classes(model, params, state, image[:1])
+    got = classes_of(model, params, state, image[:1])
     require(got == classes, "model.classes", got, f"'{label}' has {classes} classes: set it to {classes}")
     budget, zero = jnp.asarray(eps, jnp.float32), jnp.float32(0)
     delta = jnp.zeros((count, *image.shape[1:]), jnp.float32)

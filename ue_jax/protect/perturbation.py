@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from ue_jax.models.model import Model
-from ue_jax.protect import pgd
-from ue_jax.train import optim
+from ue_jax.train import optim, pgd
 
 
 class Perturbation(NamedTuple):

@@ -15,7 +15,6 @@ import numpy as np
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
 from ue_jax.core.pictures import to_bytes
-from ue_jax.train.pgd import project as project  # what a perturbation is brought into its budget with
 
 # (image uint8 [b, h, w, c], rows int [b]) -> uint8, or float in [0, 1], [b, h', w', c]
 Paint = Callable[[np.ndarray, np.ndarray], np.ndarray]

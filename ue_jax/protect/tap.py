@@ -27,10 +27,11 @@ from ue_jax.core.tally import Tally
 from ue_jax.core.terms import safe
 from ue_jax.data import augment as augments
 from ue_jax.data.augment import Augment
+from ue_jax.models.model import classes_of
 from ue_jax.parallel import spread
-from ue_jax.protect import pgd, publish
+from ue_jax.protect import publish
 from ue_jax.protect import surrogate as surrogates
-from ue_jax.train import adversarial, losses
+from ue_jax.train import losses, pgd
 
 LOSSES, TARGETS = ("cross_entropy", "features"), ("next", "true", "away")
 LEAST = np.finfo(np.float32).min
@@ -108,7 +109,7 @@ def protect(
     train, image = publish.set_rows(data, "train"), data.arrays["image"]
     if isinstance(offset, int) and target == "next":
       require(offset % classes != 0, "protect.offset", offset, f"use 1 to {classes - 1}: not the class itself")
-    got = adversarial.classes(model, surrogate.params, surrogate.state, image[:1])
+    got = classes_of(model, surrogate.params, surrogate.state, image[:1])
     require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{label}', which has {classes}")
     centers = jnp.zeros((classes, 1))
     if loss == "features":

@@ -38,19 +38,21 @@ def pictures(rows: Mapping[str, Any], captions: Sequence[str] = (), limit: int =
   rows = {name: _rgb(images[:limit], name) for name, images in rows.items()}
   require(bool(rows), "figure.rows", rows, "give at least one row of pictures")
   across = max(map(len, rows.values()))
-  tall = max(images.shape[1] / images.shape[2] for images in rows.values())
-  fig, axes = _axes(1.0 * across + 1.0, (tall + 0.04) * len(rows) + (0.3 if captions else 0.05), len(rows), across)
+  tall = max(images.shape[1] / images.shape[2] for images in rows.values()) + 0.04
+  high, top = tall * len(rows), 0.25 if captions else 0.0
+  fig = _figure(1.0 * across + 1.0, high + top + 0.05)
+  ax = fig.add_axes((1 / (across + 1), 0.01, across / (across + 1) - 0.002, high / (high + top + 0.05)))
+  ax.set_axis_off()  # one drawing area for all pictures: an area each would take a hundred times as long
   for r, (name, images) in enumerate(rows.items()):
-    for c in range(across):
-      ax = axes[r][c]
-      ax.set_axis_off()
-      if c < len(images):
-        ax.imshow(images[c], interpolation="none", vmin=0, vmax=1)
-      if r == 0 and c < len(captions):
-        ax.set_title(str(captions[c]), fontsize=8, color=INK, pad=4)
-    axes[r][0].text(-0.08, 0.5, name, transform=axes[r][0].transAxes, ha="right", va="center", fontsize=8.5, color=INK)
-  fig.subplots_adjust(left=1.0 / (across + 1.0), right=0.998, bottom=0.01, top=0.99 if not captions else 0.9,
-                      wspace=0.05, hspace=0.05)
+    middle = high - tall * (r + 0.5)
+    half = 0.475 * images.shape[1] / images.shape[2]
+    for c, image in enumerate(images):
+      at = (c + 0.025, c + 0.975, middle - half, middle + half)
+      ax.imshow(image, interpolation="none", vmin=0, vmax=1, extent=at)
+    ax.text(-0.08, middle, name, ha="right", va="center", fontsize=8.5, color=INK)
+  for c, caption in enumerate(captions[:across]):
+    ax.text(c + 0.5, high + 0.06, str(caption), ha="center", va="bottom", fontsize=8, color=INK)
+  ax.set(xlim=(0, across), ylim=(0, high), aspect="equal")
   return _encode(fig, form, tight=True)
 
 
@@ -86,7 +88,7 @@ def curves(
     xlabel, ylabel, title: texts.
     form: `svg` or `png`.
   """
-  fig, ((ax,),) = _axes(5.4, 3.1)
+  fig, ax = _axes(5.4, 3.1)
   for i, (name, line) in enumerate(lines.items()):
     x, y = line if isinstance(line, tuple) else (np.arange(len(line)), line)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -109,7 +111,7 @@ def bars(
     form: `svg` or `png`.
   """
   names = list(dict.fromkeys(name for one in groups.values() for name in one))
-  fig, ((ax,),) = _axes(max(6.4, 1.2 + 0.62 * len(names) * len(groups)), 3.6)
+  fig, ax = _axes(max(6.4, 1.2 + 0.62 * len(names) * len(groups)), 3.6)
   wide = 0.84 / max(1, len(names))
   for i, name in enumerate(names):
     for g, values in enumerate(groups.values()):
@@ -145,7 +147,7 @@ def heat(
   values = np.asarray(values, np.float64)
   shape = (len(rows), len(columns))
   require(values.shape == shape, "figure.values", values.shape, f"give shape {shape}")
-  fig, ((ax,),) = _axes(1.8 + 0.62 * len(columns), 1.2 + 0.42 * len(rows))
+  fig, ax = _axes(1.8 + 0.62 * len(columns), 1.2 + 0.42 * len(rows))
   low, high = np.nanmin(values), np.nanmax(values)
   ax.imshow(values, cmap="Blues", vmin=low, vmax=high if high > low else low + 1, aspect="auto")
   for (r, c), v in np.ndenumerate(values):
@@ -176,7 +178,7 @@ def scatter(points: Any, labels: Any, names: Sequence[str] = (), title: str = ""
   points, labels = np.asarray(points, np.float64), np.asarray(labels)
   require(points.ndim == 2 and points.shape[1] == 2, "figure.points", points.shape, "give [n, 2]")
   require(labels.shape == points.shape[:1], "figure.labels", labels.shape, f"give [{len(points)}]")
-  fig, ((ax,),) = _axes(5.4, 3.8)
+  fig, ax = _axes(5.4, 3.8)
   found = np.unique(labels)
   for i, label in enumerate(found):
     mine = points[labels == label]
@@ -190,13 +192,18 @@ def scatter(points: Any, labels: Any, names: Sequence[str] = (), title: str = ""
   return _encode(fig, form)
 
 
-def _axes(wide: float, tall: float, rows: int = 1, columns: int = 1):
+def _axes(wide: float, tall: float):
+  fig = _figure(wide, tall, layout="constrained")
+  return fig, fig.subplots()
+
+
+def _figure(wide: float, tall: float, **how: Any):
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
-  fig = Figure(figsize=(wide, tall), layout="constrained" if rows == columns == 1 else None)
+  fig = Figure(figsize=(wide, tall), **how)
   FigureCanvasAgg(fig)
-  return fig, fig.subplots(rows, columns, squeeze=False)
+  return fig
 
 
 def _colour(i: int) -> str:

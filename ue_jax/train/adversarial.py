@@ -6,7 +6,6 @@ additive noise. Pictures are attacked after the augmentation, by the network as 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from ue_jax.core import pictures
+from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
 from ue_jax.data import augment as augments
 from ue_jax.data.augment import Augment
-from ue_jax.models.model import Model
+from ue_jax.models.model import Model, classes_of
 from ue_jax.parallel import spread
 from ue_jax.train import losses, pgd, supervised
 
@@ -63,7 +63,7 @@ def train(
     key = spread.local_key(jax.random.fold_in(state.key, state.step), axis)
     images, targets = pictures.to_float(batch["image"]), batch[label]
     if change:  # as `supervised.objective` draws it
-      targets = jax.nn.one_hot(targets, classes(model, state.params, state.state, images), dtype=jnp.float32)
+      targets = jax.nn.one_hot(targets, classes_of(model, state.params, state.state, images), dtype=jnp.float32)
       images, targets = change(jax.random.split(key)[0], images, targets)
     delta = perturb(
       model, state.params, state.state, images, targets, eps, jax.random.fold_in(key, 1), step_size, attack_steps, norm,
@@ -108,17 +108,4 @@ def perturb(
   )  # fmt: skip
 
 
-def classes(model: Model, params: Any, state: Any, images: jax.Array) -> int:
-  """The number of logits that the model gives for such pictures; nothing is computed."""
-  logits = lambda params, state, x: model.apply(params, x, state=state, train=False).logits
-  return jax.eval_shape(logits, params, state, images).shape[-1]
-
-
-def _with_options(own: Any, of: Any) -> inspect.Signature:
-  """The signature of `own` in which the keyword arguments of `of` stand in the place of `**options`."""
-  kept = [p for p in inspect.signature(own).parameters.values() if p.kind is not p.VAR_KEYWORD]
-  more = [p for name, p in inspect.signature(of).parameters.items() if name not in {p.name for p in kept}]
-  return inspect.Signature([*kept, *more])
-
-
-train.__signature__ = _with_options(train, supervised.train)  # a config's fields are the arguments of a factory
+train.__signature__ = with_options(train, supervised.train)

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.procedure import Procedure
-from ue_jax.data.augment import Augment
 from ue_jax.models.model import Model
 from ue_jax.train import batches, losses, optim, supervised
 
@@ -35,15 +35,8 @@ def train(
   label: str = "label",
   train_set: str = "train",
   steps: int = 1000,
-  batch_size: int = 128,
-  rate: Any = 1e-3,
-  optimizer: str = "adam",
-  schedule: str = "constant",
-  weight_decay: Any = 0.0,
-  momentum: Any = 0.9,
-  augment: Sequence[str | Augment] = (),
   probe_sets: Sequence[str] = ("test",),
-  every: int = 0,
+  **options: Any,
 ) -> Procedure:
   """Data -> Subject: `supervised.train`, then only the linear layer `head` on all pictures of `known_set`.
 
@@ -58,8 +51,7 @@ def train(
     known_rate: the rate of these steps, which falls to 0 by a cosine.
     known_decay: weight of half the squared norm of the kernel.
     fresh: True starts the last layer from zeros, False from what was trained.
-    label, train_set, steps, batch_size, rate, optimizer, schedule, weight_decay, momentum, augment, probe_sets, every:
-      see `supervised.train`.
+    label, train_set, steps, probe_sets, options: see `supervised.train`, of which every argument is taken.
 
   Raises:
     Invalid: as `supervised.train`; at `init` without the known set, or if it shares rows with `train_set`.
@@ -69,9 +61,7 @@ def train(
     if isinstance(value, (int, float)):
       require(0 <= value < float("inf"), f"train.{field}", value, "give a finite number >= 0")
   plain = supervised.train(
-    model, label=label, train_set=train_set, steps=steps, batch_size=batch_size, rate=rate, optimizer=optimizer,
-    schedule=schedule, weight_decay=weight_decay, momentum=momentum, augment=augment, probe_sets=probe_sets,
-    every=every,
+    model, label=label, train_set=train_set, steps=steps, probe_sets=probe_sets, **options
   )  # fmt: skip
 
   def init(key, data):
@@ -131,3 +121,6 @@ def _descend(head: dict, features: jax.Array, labels: jax.Array, rate, decay, st
     return (jax.tree.map(jnp.add, head, updates), opt), None
 
   return jax.lax.scan(step, (head, tx.init(head)), None, length=steps)[0][0]
+
+
+train.__signature__ = with_options(train, supervised.train)

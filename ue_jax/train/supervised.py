@@ -17,7 +17,7 @@ from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Objective, mean_term
 from ue_jax.data import augment as augments
 from ue_jax.data.augment import Augment
-from ue_jax.models.model import Model
+from ue_jax.models.model import Model, classes_of
 from ue_jax.train import batches, losses, optim
 from ue_jax.train.descend import Descent, descend
 
@@ -45,6 +45,7 @@ def train(
   probe_sets: Sequence[str] = ("test",),
   every: int = 0,
   start: Subject | None = None,
+  terms: Objective | None = None,
 ) -> Procedure:
   """Data -> Subject: minimises the mean cross entropy of `model` on the labelling `label`.
 
@@ -61,6 +62,7 @@ def train(
     probe_sets: sets whose accuracy is looked at every `every` steps and at the end, as `<set>_accuracy`. Sets
       that the data does not have are left out.
     start: a Subject to go on from, instead of a fresh initialisation.
+    terms: what is minimised, in place of `objective(model, label, augment)`; not for configs.
 
   Raises:
     Invalid: for arguments out of range; at `init` for data without that label or set, or with another number of
@@ -86,8 +88,9 @@ def train(
   def probe(state: Descent, problem):
     return accuracies(model, state.params, state.state, problem, label, probe_sets)
 
+  terms = objective(model, label, augments.build(augment) if augment else None) if terms is None else terms
   return descend(
-    objective(model, label, augments.build(augment) if augment else None), tx, start=begin, finish=finish,
+    terms, tx, start=begin, finish=finish,
     batch=batches.epochs(train_set, batch_size, ("image", label)), steps=steps, probe=probe, every=every,
     convolutional=model.convolutional,
   )  # fmt: skip
@@ -102,7 +105,7 @@ def objective(model: Model, label: str = "label", augment: Augment | None = None
     image_key, model_key = jax.random.split(key)
     images, targets = pictures.to_float(batch["image"]), batch[label]
     if augment:
-      targets = jax.nn.one_hot(targets, _classes(model, params, state, images), dtype=jnp.float32)
+      targets = jax.nn.one_hot(targets, classes_of(model, params, state, images), dtype=jnp.float32)
       images, targets = augment(image_key, images, targets)
     out = model.apply(params, images, state=state, train=True, key=model_key)
     return {"cross_entropy": mean_term(losses.cross_entropy(out.logits, targets), batch["mask"])}, out.state
@@ -168,16 +171,6 @@ def _forward(model: Model, params: Any, state: Any, images: jax.Array) -> tuple[
   return out.logits, out.features
 
 
-def _classes(model: Model, params: Any, state: Any, images: jax.Array) -> int:
-  out = jax.eval_shape(lambda p, s, x: model.apply(p, x, state=s, train=False).logits, params, state, images)
-  return out.shape[-1]
-
-
 def _fresh_classes(model: Model, images: np.ndarray) -> int:
-  shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
-
-  def logits(x):
-    params, state = model.init(jax.random.key(0), x)
-    return model.apply(params, x, state=state, train=False).logits
-
-  return jax.eval_shape(logits, shape).shape[-1]
+  params, state = jax.eval_shape(model.init, jax.random.key(0), images)
+  return classes_of(model, params, state, images)

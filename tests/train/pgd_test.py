@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ue_jax.core.errors import Invalid
-from ue_jax.protect import pgd
+from ue_jax.train import pgd
 
 SHAPE, EPS = (3, 4, 4, 2), 0.1
 RNG = np.random.default_rng(0)
