@@ -55,10 +55,10 @@ def get_config(arg: str = "") -> ConfigDict:
   config.controls = dict(sample=noise("sample"))
   config.defend = dict(
     none={},
-    jpeg=dict(name="protect.jpeg", quality=10),
-    gray=dict(name="protect.gray"),
-    bit_depth=dict(name="protect.bit_depth", bits=2),
-    blur=dict(name="protect.blur", sigma=1.0, size=5),
+    jpeg=dict(name="defend.jpeg", quality=10),
+    gray=dict(name="defend.gray"),
+    bit_depth=dict(name="defend.bit_depth", bits=2),
+    blur=dict(name="defend.blur", sigma=1.0, size=5),
   )
   config.measure = dict(utility=dict(name="audit.utility"))
   return config

@@ -104,13 +104,13 @@ def _defences(pick, real: bool) -> dict:
   """Name -> what is done to the pictures before training."""
   made = dict(
     none={},
-    jpeg=dict(name="protect.jpeg", quality=10),
-    gray=dict(name="protect.gray"),
-    bits=dict(name="protect.bit_depth", bits=2),
-    blur=dict(name="protect.blur", sigma=1.0, size=5 if real else 3),
-    orthogonal=dict(name="protect.orthogonal", steps=pick(tiny=100, small=300, full=1000), batch_size=256),
-    sharpen=dict(name="protect.sharpen"),
-    warp=dict(name="protect.warp", alpha=2.0 if real else 0.5),
+    jpeg=dict(name="defend.jpeg", quality=10),
+    gray=dict(name="defend.gray"),
+    bits=dict(name="defend.bit_depth", bits=2),
+    blur=dict(name="defend.blur", sigma=1.0, size=5 if real else 3),
+    orthogonal=dict(name="defend.orthogonal", steps=pick(tiny=100, small=300, full=1000), batch_size=256),
+    sharpen=dict(name="defend.sharpen"),
+    warp=dict(name="defend.warp", alpha=2.0 if real else 0.5),
   )
   few, some = ("none", "jpeg", "gray"), ("none", "jpeg", "gray", "orthogonal", "sharpen")
   of = lambda names: {name: made[name] for name in names}

@@ -11,7 +11,7 @@ TRAIN = MIDDLE | {"train"}
 LOWER = TRAIN | {"cluster"}
 MAY = {
   "core": CORE, "report": CORE, "parallel": CORE, "models": CORE, "data": CORE,
-  "train": MIDDLE, "cluster": TRAIN, "protect": LOWER, "forget": LOWER, "audit": LOWER,
+  "train": MIDDLE, "cluster": TRAIN, "protect": LOWER, "forget": LOWER, "audit": LOWER, "defend": LOWER | {"protect"},
 }
 ONLY = {
   "flax": ("ue_jax/models/",), "orbax": ("ue_jax/train/checkpoint.py",), "absl": ("experiments/",),

@@ -62,7 +62,7 @@ def test_thieves_train_by_changed_configs_and_only_the_usual_one_meets_the_defen
     "a first one": {"train": {"rate": 0.5}}, "usual": {}, "wide": {"model": {"widths": (8,)}},
     "long": {"train": {"steps": 7}}, "flat": {"model": {"name": "models.mlp"}},
   }  # fmt: skip
-  config = {**PROTECT, "seeds": (0,), "thieves": thieves, "defend": {"none": {}, "jpeg": {"name": "protect.jpeg"}}}
+  config = {**PROTECT, "seeds": (0,), "thieves": thieves, "defend": {"none": {}, "jpeg": {"name": "defend.jpeg"}}}
   del config["labellings"]
   config["train"] = {**config["train"], "label": "parity"}
   made = plan(config)
@@ -174,7 +174,7 @@ def test_mixtures_follow_their_protection_and_clean_is_compared_at_what_they_lea
   stage = made.stages[made.variants["unlearnable_clusters 20 %"]]
   assert stage.needs == {"clean": made.clean, "protected": plain.variants["unlearnable_clusters"]}
   assert plan({**PROTECT, "mix": {"ratio": 1.0}}).variants == plain.variants
-  defended = plan({**PROTECT, "mix": {"ratio": 0.2}, "defend": {"name": "protect.jpeg"}})
+  defended = plan({**PROTECT, "mix": {"ratio": 0.2}, "defend": {"name": "defend.jpeg"}})
   (defence,) = (s for s in defended.stages.values() if s.title == "defend unlearnable_clusters 20 % + jpeg")
   assert defended.stages[defence.needs["data"]].kind == "mix"
 
@@ -194,7 +194,7 @@ def test_mixtures_that_cannot_be_are_named(mix, field):
 
 def test_a_defence_without_a_name_is_none():
   for none in ({"name": ""}, {}, {"name": None}):
-    rows = list(plan({**PROTECT, "defend": {"none": none, "jpeg": {"name": "protect.jpeg"}}}).variants)
+    rows = list(plan({**PROTECT, "defend": {"none": none, "jpeg": {"name": "defend.jpeg"}}}).variants)
     assert rows[:2] == ["clean", "clean + jpeg"] and len(rows) == 6
 
 

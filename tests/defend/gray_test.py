@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.core.nouns import Data
-from ue_jax.protect import gray
+from ue_jax.defend import gray
 
 
 def test_channels_are_the_luma_of_pillow():

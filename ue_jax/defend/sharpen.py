@@ -14,7 +14,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure, once
-from ue_jax.protect import each
+from ue_jax.defend import each
 
 
 def defend(centre=2.5, spread=0.25, keep=0.3, test: bool = False) -> Procedure:

@@ -6,7 +6,7 @@ import scipy.ndimage
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
-from ue_jax.protect import warp
+from ue_jax.defend import warp
 
 RNG = np.random.default_rng(0)
 X = RNG.random((7, 9, 3)).astype(np.float32)

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 
 from ue_jax.core.nouns import Data
-from ue_jax.protect import each
+from ue_jax.defend import each
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1)).astype(np.uint8)
 DATA = Data(

@@ -7,7 +7,7 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
-from ue_jax.protect import jpeg
+from ue_jax.defend import jpeg
 
 
 def smooth(h, w, seed=0, channels=3):

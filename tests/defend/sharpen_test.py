@@ -6,7 +6,7 @@ import scipy.fft
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
-from ue_jax.protect import sharpen
+from ue_jax.defend import sharpen
 
 RNG = np.random.default_rng(0)
 X = RNG.random((6, 9, 2)).astype(np.float32)

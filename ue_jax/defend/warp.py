@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure, once
-from ue_jax.protect import each
+from ue_jax.defend import each
 
 
 def defend(alpha=2.0, test: bool = False) -> Procedure:

@@ -5,7 +5,7 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
-from ue_jax.protect import blur
+from ue_jax.defend import blur
 
 
 def test_it_is_the_gaussian_average_of_the_neighbours():

@@ -5,7 +5,7 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
-from ue_jax.protect import bit_depth
+from ue_jax.defend import bit_depth
 
 
 def test_two_bits_leave_four_levels_nearest_to_what_was_there():

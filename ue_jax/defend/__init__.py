@@ -1,0 +1,1 @@
+"""What a trainer does to pictures before training, to get rid of a protection."""
