@@ -2,7 +2,9 @@
 
 A countermeasure is what a thief does about protected pictures: a defence before training (`defend`), another way of
 training or another network (`thieves`), or to stop where the clean test accuracy was best (`best step`; an upper bound,
-for a thief cannot look at it).
+for a thief cannot look at it). Columns `mix 50 %` are no countermeasure and count in no ranking: only that share of the
+pictures was protected, and the row `clean` says what the other part gives alone. A protection does active harm only
+where its mixture is below that.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import tabulate
+from experiments import tabulate, variants
 from experiments.plan import Plan
 from experiments.tabulate import Table
 from experiments.variants import DEFENDED
 from ue_jax.report import figures, page
 
-NONE, BEST, ACCURACY = "none", "best step", "test/accuracy"
+NONE, BEST, ACCURACY, CLEAN = "none", "best step", "test/accuracy", "clean"
+MIX = "mix "  # begins the name of a column of mixtures
 
 
 class Grid(NamedTuple):
@@ -55,8 +58,10 @@ def _place(plan: Plan, row: str, group: str) -> tuple[str, str, str]:
   """(labelling, protection, countermeasure) of a cell; the thief that comes first is the usual one."""
   labelling, _, thief = group.partition(" / ")
   usual = plan.cells[0].group.partition(" / ")[2]
-  protection, _, defence = row.partition(DEFENDED)
-  parts = [part for part in (defence, "" if thief == usual else thief) if part]
+  protection, share, defence = variants.parts(row)
+  if share:  # what stays clean is compared with what it leaves clean
+    share = f"{MIX}{100 - float(share) if protection == CLEAN else float(share):g} %"
+  parts = [part for part in (share, defence, "" if thief == usual else thief) if part]
   return labelling, protection, DEFENDED.join(parts) or NONE
 
 
@@ -64,7 +69,9 @@ def _grid(labelling: str, values: Mapping[tuple[str, str], list[float]]) -> Grid
   protections = tuple(dict.fromkeys(protection for protection, _ in values))
   seen = dict.fromkeys(countermeasure for _, countermeasure in values)
   order = [name for name in (NONE, BEST) if name in seen]
-  return Grid(labelling, protections, (*order, *(name for name in seen if name not in order)), values)
+  mixed = [name for name in seen if name.startswith(MIX)]
+  answers = [name for name in seen if name not in (*order, *mixed)]
+  return Grid(labelling, protections, (*order, *answers, *mixed), values)
 
 
 def table(grid: Grid) -> Table:
@@ -81,7 +88,7 @@ def ranking(grid: Grid) -> Table:
   `worst case` is the best accuracy that a thief reaches by any one countermeasure; `clean` the best that the same
   choice gives on clean pictures; `left` their difference: what the protection still takes, whatever the thief does.
   """
-  clean = _strongest(grid, "clean")[1] if "clean" in grid.protections else float("nan")
+  clean = _strongest(grid, CLEAN)[1] if CLEAN in grid.protections else float("nan")
   lines = []
   for protection in grid.protections:
     name, worst = _strongest(grid, protection)
@@ -92,7 +99,7 @@ def ranking(grid: Grid) -> Table:
 
 
 def _strongest(grid: Grid, protection: str) -> tuple[str, float]:
-  means = {c: grid.mean(protection, c) for c in grid.countermeasures}
+  means = {c: grid.mean(protection, c) for c in grid.countermeasures if not c.startswith(MIX)}
   means = {c: value for c, value in means.items() if np.isfinite(value)}
   name = max(means, key=means.get)
   return name, means[name]

@@ -20,13 +20,13 @@ methods share one original model. Config fields read here (absent ones are skipp
 
 `mix` adds to every protection `uc` the row `uc 20 %`, trained on the same pictures of which a share `ratio` is
 protected and the rest clean, and for comparison the row `clean 80 %`, trained on those clean ones alone. Defences come
-after it. Which pictures are protected is the same for all protections, and a smaller share is part of a larger one; 1.0
+after it, but where one of them is none (`{}`) mixtures meet that one alone, unless `cross` is True. Which pictures are protected is the same for all protections, and a smaller share is part of a larger one; 1.0
 is the row `uc` itself. Further fields are those of `data.mixture.mix`: `seed` (absent: that of the experiment) and
 `within`.
 
 `thieves` are dicts with `model`, `train` or both: a model with a `name` stands in the place of that of the experiment,
 everything else changes single fields. The usual thief, an empty dict (else the first), meets every defence; the others
-only what was not defended, unless `cross` is True. Each is a column group `labelling / thief`.
+only what was neither defended nor mixed, unless `cross` is True. Each is a column group `labelling / thief`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import ue_jax
 from experiments import store
 from experiments.check import argument, check, clear, many, near, place, seeds, short, takes, whole
-from experiments.variants import DEFENDED, thieves, variants
+from experiments.variants import thieves, variants
 from ue_jax.core.errors import Invalid, require
 
 KNOWN = (
@@ -182,7 +182,7 @@ def _protect(config, data, add):
   require(fixed is None or tuple(labellings) == (fixed,), "config.train.label", fixed, fix)
   for row, protected in rows.items():
     for label in labellings:
-      for thief, of in thieves(config, defended=DEFENDED in row).items():
+      for thief, of in thieves(config, row).items():
         group = f"{label} / {thief}" if thief else label
         for seed in seeds(config):
           title = f"{row} / {group}"

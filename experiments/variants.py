@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,13 +10,21 @@ from experiments.check import argument, check, many, place, shares, takes, whole
 from ue_jax.core.errors import require
 
 DEFENDED = " + "  # stands between a protection and the defence in the name of a row
+MIXED = re.compile(r" ([\d.e-]+) %$")  # ends the name of a mixture, before any defence
 
 
-def thieves(config: Mapping[str, Any], defended: bool = False) -> dict[str, dict[str, Any]]:
+def parts(row: str) -> tuple[str, str, str]:
+  """What the name of a row says: (protection, share in percent that a mixture keeps of it or "", defence or "")."""
+  protection, _, defence = row.partition(DEFENDED)
+  found = MIXED.search(protection)
+  return protection[: found.start()] if found else protection, found[1] if found else "", defence
+
+
+def thieves(config: Mapping[str, Any], row: str = "") -> dict[str, dict[str, Any]]:
   """Name -> the config as that thief trains by it, the usual one first: `{"": config}` without `thieves`.
 
   Args:
-    defended: whether a defence was there before: then only the usual thief comes, unless `cross` is True.
+    row: whom he finds: after a defence or a mixture only the usual thief comes, unless `cross` is True.
 
   Raises:
     Invalid: for a thief that is no dict of `model` and `train`.
@@ -31,11 +40,14 @@ def thieves(config: Mapping[str, Any], defended: bool = False) -> dict[str, dict
     model = model if "name" in model else {**config.get("model", {}), **model}
     out[name] = {**config, "model": model, "train": {**config["train"], **train}}
   usual = next((name for name, change in found.items() if not change), next(iter(out)))
-  return {usual: out[usual], **({} if defended and not config.get("cross") else out)}
+  alone = any(parts(row)[1:]) and not config.get("cross")
+  return {usual: out[usual], **({} if alone else out)}
 
 
 def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surrogate: Callable) -> dict[str, str]:
   """Row -> hash of its Data: the controls first, then the methods, with their mixtures, each after each defence.
+
+  Where `defend` has an empty entry (no defence), mixtures meet that one alone, unless `cross` is True.
 
   Args:
     data: hash of the clean Data.
@@ -45,12 +57,14 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
   defences, seed = many(config, "defend"), config.get("seed", 0)
   rows = _mixed(config, data, add, _protected(config, data, add, surrogate))
   defended = {} if defences else rows
+  plain = [(name, stage) for name, stage in defences.items() if not stage.get("name")]  # a defence without a name is none
   for row, protected in rows.items():
-    for name, stage in defences.items():
+    once = plain and parts(row)[1] and not config.get("cross")
+    for name, stage in plain if once else defences.items():
       title = f"{row}{DEFENDED}{name}"
       if stage.get("name"):
         defended[title] = add("defend", stage, {"data": protected}, seed=seed, title=title)
-      else:  # a defence without a name is none
+      else:
         defended[row] = protected
   return defended
 

@@ -59,6 +59,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.protect = _protections(eps, pick, real)
   config.defend = _defences(pick, real)
   config.thieves = _thieves(config, pick, eps)
+  config.mix = dict(ratio=pick(tiny=(0.5,), full=(0.2, 0.5, 0.8)))
+  config.labellings = ("label",) if real else ("label", "parity")
   config.measure = dict(utility=dict(name="audit.utility"))
   return config
 
@@ -128,9 +130,15 @@ def _thieves(config: ConfigDict, pick, eps: float) -> dict:
     cutout=train(augment=(pick(tiny="cutout:3", full="cutout:16", cifar="cutout:16"),)),
     ueraser=train(name="train.worst_of", copies=pick(tiny=2, full=5), augment=("ueraser",)),
     mlp=dict(model=dict(name="models.mlp")),
+    resnet=dict(model=dict(name="models.resnet", **pick(tiny=dict(depth=20, width=8), full=dict(depth=50)))),
+    vgg=dict(model=dict(name="models.vgg", width=pick(tiny=8, full=64, cifar=16))),
+    densenet=dict(model=dict(name="models.densenet", **pick(
+      tiny=dict(stages=(2, 2, 2), growth=6), full=dict(stages=(6, 12, 24, 16), growth=32)
+    ))),
     vit=dict(model=dict(name="models.vit", patch=pick(tiny=2, full=4, cifar=4))),
     last_layer=train(name="train.last_layer"),
+    known=train(train_set="known", steps=pick(tiny=80, small=160, full=2000, cifar=300)),
   )
-  few, some = ("usual", "mixup"), ("usual", "adversarial", "cutmix", "last_layer", "mlp")
+  few, some = ("usual", "mixup"), ("usual", "adversarial", "cutmix", "last_layer", "known", "mlp", "resnet", "vgg", "vit")
   of = lambda names: {name: made[name] for name in names}
   return pick(tiny=of(few), small=of(some), full=made, cifar=of(some))

@@ -12,6 +12,8 @@ ACCURACIES = {  # (row, group) -> seeds
   ("weak", "label / cnn"): (0.1, 0.1), ("weak + jpeg", "label / cnn"): (0.8, 0.6), ("weak", "label / mlp"): (0.2, 0.2),
   ("strong", "label / cnn"): (0.3, 0.3), ("strong + jpeg", "label / cnn"): (0.2, 0.2),
   ("strong", "label / mlp"): (0.1, 0.5),
+  ("clean 80 %", "label / cnn"): (0.7, 0.7), ("weak 20 %", "label / cnn"): (0.6, 0.6),
+  ("strong 20 %", "label / cnn"): (0.99, 0.99),
 }  # fmt: skip
 
 
@@ -30,11 +32,12 @@ def found(monkeypatch):
 def test_every_countermeasure_is_a_column_and_the_usual_thief_is_none(found):
   (one,) = found
   assert one.labelling == "label" and one.protections == ("clean", "weak", "strong")
-  assert one.countermeasures == ("none", "best step", "jpeg", "mlp")
+  assert one.countermeasures == ("none", "best step", "jpeg", "mlp", "mix 20 %")
   table = grid.table(one)
   line = dict(zip(table.columns, table.rows[1]))
   assert line["protection"] == "weak" and line["none"] == (pytest.approx(0.1), 0) and line["best step"][0] == 0.4
   assert line["jpeg"][0] == pytest.approx(0.7) and line["mlp"][0] == 0.2
+  assert line["mix 20 %"][0] == 0.6 and table.rows[0][-1][0] == 0.7  # beside what the clean part gives alone
   assert table.rows[0][2] is None  # nothing was measured along that training
 
 

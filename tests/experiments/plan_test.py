@@ -179,6 +179,16 @@ def test_mixtures_follow_their_protection_and_clean_is_compared_at_what_they_lea
   assert defended.stages[defence.needs["data"]].kind == "mix"
 
 
+def test_a_mixture_meets_no_other_countermeasure_where_there_is_a_choice_unless_all_meet_all():
+  both = {"none": {}, "jpeg": {"name": "defend.jpeg"}}
+  config = {**PROTECT, "mix": {"ratio": 0.2}, "defend": both, "thieves": {"usual": {}, "mlp": {"train": {"steps": 3}}}}
+  mixed = lambda made: {(c.row, c.group.split(" / ")[1]) for c in made.cells if "%" in c.row}
+  rows = ("clean 80 %", "unlearnable_clusters 20 %")
+  assert mixed(plan(config)) == {(row, "usual") for row in rows}
+  all_rows = [row + end for row in rows for end in ("", " + jpeg")]
+  assert mixed(plan({**config, "cross": True})) == {(row, thief) for row in all_rows for thief in ("usual", "mlp")}
+
+
 @pytest.mark.parametrize("mix, field", [
   ({"ratio": 0}, "config.mix.ratio"), ({"ratio": (0.5, 1.5)}, "config.mix.ratio"), ({"ratio": ()}, "config.mix.ratio"),
   ({"ratio": "half"}, "config.mix.ratio"), ({"ratio": True}, "config.mix.ratio"), ({"seed": 1}, "config.mix.ratio"),
