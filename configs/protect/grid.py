@@ -72,11 +72,11 @@ def _usual(config: ConfigDict, size: str) -> None:
     config.data.known = 500
     return
   if size == "cifar":
-    config.data = dict(name="data.tfds", source="cifar10", path="", train=3100, test=2000, known=100)
+    config.data = dict(name="data.tfds", source="cifar10", path="", train=2000, test=1000, known=100)
   else:
     config.data = dict(name="data.embedded", source="digits", channels=3, train=1000, test=500, known=100)
-  config.model = dict(name="models.cnn", widths=(24, 48) if size == "cifar" else (16, 32), head="flatten")
-  steps = dict(tiny=80, small=160, cifar=300)[size]
+  config.model = dict(name="models.cnn", widths=(16, 32), head="flatten")
+  steps = dict(tiny=80, small=160, cifar=250)[size]
   config.train = dict(
     name="train.supervised", steps=steps, batch_size=64, rate=2e-3, schedule="cosine", every=max(steps // 4, 20)
   )
@@ -137,8 +137,8 @@ def _thieves(config: ConfigDict, pick, eps: float) -> dict:
     ))),
     vit=dict(model=dict(name="models.vit", patch=pick(tiny=2, full=4, cifar=4))),
     last_layer=train(name="train.last_layer"),
-    known=train(train_set="known", steps=pick(tiny=80, small=160, full=2000, cifar=300)),
+    known=train(train_set="known", steps=pick(tiny=80, small=160, full=2000, cifar=250)),
   )
   few, some = ("usual", "mixup"), ("usual", "adversarial", "cutmix", "last_layer", "known", "mlp", "resnet", "vgg", "vit")
   of = lambda names: {name: made[name] for name in names}
-  return pick(tiny=of(few), small=of(some), full=made, cifar=of(some))
+  return pick(tiny=of(few), small=of(some), full=made, cifar=of(some[:-2]))
