@@ -1,4 +1,4 @@
-"""Protections that are not learned: pictures a second, and the scan of AR beside a Python loop.
+"""Every protection: pictures a second, the scan of AR beside a Python loop, EM and TAP beside PyTorch (`learned`).
 
     nice -n -10 python -m benchmarks.protect [--repeats 3] [--small]
 
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import learned
 from ue_jax.core.nouns import Data
 from ue_jax.protect import ar, cuda, lsp, noise, ops
 
@@ -29,7 +30,7 @@ def rows(small: bool = False, repeats: int = 3) -> list[tuple[str, ...]]:
   data = pictures(1000 if small else 10_000)
   methods = {"cuda": cuda.protect, "lsp": lsp.protect, "ar": ar.protect, "ops": ops.protect, "noise": noise.protect}
   lines = [crafted(name, make(), data, repeats) for name, make in methods.items()]
-  return [*lines, scan(256 if small else 1024, repeats)]
+  return [*lines, scan(256 if small else 1024, repeats), *learned.rows(data, repeats if small else 10 * repeats)]
 
 
 def pictures(n: int) -> Data:
