@@ -73,3 +73,14 @@ def against_its_noise(config: Any, name: str, height: float, **method: Any) -> N
   config.protect = {name: stage}
   signs = {kind: dict(name="protect.noise", kind=kind, eps=height) for kind in ("sample", "class")}
   config.controls = {**signs, "permuted": dict(stage, permuted=True)}
+
+
+def class_folders(config: Any, name: str, **method: Any) -> None:
+  """Sets data and protect: a person's own pictures, one folder a class, painted at full resolution by one method.
+
+  Args:
+    name: the method's module in `protect`.
+    method: its arguments.
+  """
+  config.data = dict(name="data.folder", path="", size=64, label="folders")
+  config.protect = dict(name=f"protect.{name}", **method)

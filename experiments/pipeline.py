@@ -17,6 +17,7 @@ import numpy as np
 from experiments import early, store
 from experiments.check import argument, make, takes
 from experiments.plan import Plan, Stage
+from ue_jax.core import keys
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Clustering, Data, Request, Score, Scores, Subject, check_data
 from ue_jax.core.procedure import Procedure
@@ -128,7 +129,7 @@ class Results:
     if stage.hash in self._last:
       return self._last[stage.hash], self(stage.needs["data"])
     factory, problem = prepare(self, stage, self.needs(stage))  # an earlier run made it: only init knows its shape
-    like = factory().init(jax.random.key(stage.seed), problem)
+    like = factory().init(keys.key(stage.seed), problem)
     return store.load_state(self.path(stage.hash), like), problem
 
   def _state(self, stage: Stage) -> pathlib.Path:

@@ -8,6 +8,7 @@
   --mode MODE                how a step is spread over devices: auto, one, jit, pmap, shard_map
   --steps_per_call N         steps inside one compiled call; 0 chooses
   --save_seconds S           how much work a killed run may lose (5)
+  --key_file FILE            the secret of the protections; made if there is none; the same file, the same pictures
   --verify                   with data.folder: compare the files written with the originals, and prove the budget
   --tensorboard              write the curves for TensorBoard, too; needs the package tensorboardX
 
@@ -42,22 +43,23 @@ def main(argv: Sequence[str]) -> Any:
   fits = folder.wanted(options.config) or not options.flags.verify
   require(fits, "verify", True, "leave it out: it judges the pictures of data.folder only")
   with command.locked(options.workdir), command.Signals() as asked:
-    return run(options, asked, options.flags.verify)
+    return run(options, asked, options.flags.verify, options.flags.key_file)
 
 
 def define(values: Any) -> None:
-  """The flag that only this command has."""
+  """The flags that only this command has."""
   from absl import flags
 
+  flags.DEFINE_string("key_file", "", "the secret of the protections; made if there is none", flag_values=values)
   flags.DEFINE_bool("verify", False, "compare the files written with the originals", flag_values=values)
 
 
-def run(options: command.Options, asked: command.Signals, verify: bool = False) -> Any:
+def run(options: command.Options, asked: command.Signals, verify: bool = False, key_file: str = "") -> Any:
   """Makes every stage, then the summary, inside a locked workdir; `verify` judges a painted folder at the end."""
-  from experiments import compiled, early, folder, pipeline, plan, progress, summary
+  from experiments import compiled, early, folder, pipeline, plan, progress, secret, summary
 
   start = time.monotonic()
-  todo = plan.plan(options.config, folder.source)
+  todo = plan.plan(secret.applied(options.config, key_file), folder.source)
   early.factories(todo)
   with progress.shown() as bars, compiled.once(options.workdir / "compiled"):
     settings = pipeline.settings(options.flags, bars, asked)

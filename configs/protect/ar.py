@@ -3,6 +3,7 @@
   python -m experiments.run --config configs/protect/ar.py:tiny  --workdir runs/ar  # under a minute on 2 cores
   python -m experiments.run --config configs/protect/ar.py:small --workdir runs/ar  # minutes: three seeds
   python -m experiments.run --config configs/protect/ar.py       --config.data.path=DIR  # one GPU: all of CIFAR-10
+  python -m experiments.run --config configs/protect/ar.py:folder --config.data.path=PICTURES --key_file=mine.key
 
 Every class has an autoregressive process whose filter answers zero on its own noise alone; networks learn the filter.
 Controls: `clean`, `sample` (random signs a picture), `class` (random signs a class), `permuted` (the noise of random
@@ -21,10 +22,13 @@ from configs import common
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = common.sizes(arg)
+  size, pick = common.sizes(arg, "folder")
   config = ConfigDict()
   config.title = f"AR ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,))
+  if size == "folder":  # a person's own pictures, PICTURES/CLASS/*.jpg, at full resolution
+    common.class_folders(config, "ar", norm="linf", eps=16 / 255)
+    return config
   # only convolutions can learn a filter
   common.digits_or_cifar(config, size, pick, dict(name="models.cnn", widths=(16, 32)))
   # digits have strokes as bright as can be: this is a root mean square of 64 / 255

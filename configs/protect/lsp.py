@@ -3,6 +3,7 @@
   python -m experiments.run --config configs/protect/lsp.py:tiny  --workdir runs/lsp  # under a minute on 2 cores
   python -m experiments.run --config configs/protect/lsp.py:small --workdir runs/lsp  # minutes: three seeds
   python -m experiments.run --config configs/protect/lsp.py       --config.data.path=DIR  # one GPU: all of CIFAR-10
+  python -m experiments.run --config configs/protect/lsp.py:folder --config.data.path=PICTURES --key_file=mine.key
 
 Every class has a cloud of mosaics that a linear classifier tells apart; networks learn the mosaic. Controls: `clean`,
 `sample` (random signs a picture), `class` (random signs a class), `permuted` (the mosaics of random classes).
@@ -19,10 +20,13 @@ from configs import common
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = common.sizes(arg)
+  size, pick = common.sizes(arg, "folder")
   config = ConfigDict()
   config.title = f"LSP ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,))
+  if size == "folder":  # a person's own pictures, PICTURES/CLASS/*.jpg, at full resolution
+    common.class_folders(config, "lsp", eps=16 / 255)
+    return config
   common.digits_or_cifar(config, size, pick, dict(name="models.mlp", widths=(128,)))
   # digits have strokes as bright as can be: at 16 / 255 noise by class cost .01 only
   eps = pick(tiny=64 / 255, full=6 / 255)

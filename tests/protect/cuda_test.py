@@ -152,6 +152,21 @@ def test_the_legacy_stream_is_drawn_in_the_reference_order():
   np.testing.assert_array_equal(np.asarray(state.chosen)[:40], drawn < 0.5)
 
 
+def test_the_painter_filters_pictures_of_any_size_and_of_the_crafted_size_to_the_published_bytes():
+  data = pictures()
+  procedure = cuda.protect(ratio=0.5)
+  state = procedure.init(jax.random.key(0), data)
+  paint, published = cuda.painter(state, data), procedure.finish(state, data).arrays["image"]
+  for row in data.sets["train"][:6]:
+    np.testing.assert_array_equal(paint(data.arrays["image"][row], row), published[row])
+  large = np.random.default_rng(3).integers(0, 256, (31, 40, 1)).astype(np.uint8)
+  row = int(np.flatnonzero(np.asarray(state.chosen))[0])
+  direct = correlate(large / 255, np.asarray(state.filters)[data.arrays["label"][row]])
+  assert np.abs(paint(large, row) - np.floor(direct / direct.max() * 255)).max() <= 1
+  with pytest.raises(Invalid, match="picture"):
+    paint(large[..., 0], row)
+
+
 @pytest.mark.parametrize("bad", [{"blur": 1.5}, {"size": 4}, {"ratio": -0.1}, {"compat": "torch"}])
 def test_values_out_of_range_are_named(bad):
   with pytest.raises(Invalid, match=f"protect.{next(iter(bad))}"):

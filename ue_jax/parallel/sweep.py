@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.core import keys
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Subject
 from ue_jax.core.procedure import Procedure
@@ -124,13 +125,13 @@ class _Watch(NamedTuple):
 
 def _loop(factory, hp, picks, problem, seed):
   chunk = _program(factory, "loop", 1)
-  states = [_strong(factory(**pick).init(jax.random.key(seed), problem)) for pick in picks]
+  states = [_strong(factory(**pick).init(keys.key(seed), problem)) for pick in picks]
   return _Lanes([functools.partial(chunk, pick) for pick in picks], states, 0, lambda state: state, list)
 
 
 def _vmap(factory, hp, picks, problem, seed):
   hp = {name: jnp.asarray(column) for name, column in hp.items()}
-  states = _strong(jax.vmap(lambda hp: factory(**hp).init(jax.random.key(seed), problem))(hp))
+  states = _strong(jax.vmap(lambda hp: factory(**hp).init(keys.key(seed), problem))(hp))
   chunk = functools.partial(_program(factory, "vmap", 1), hp)
   return _Lanes([chunk], [states], 1, lambda state: state, lambda trees: _rows(trees[0], len(picks)))
 
@@ -140,7 +141,7 @@ def _pmap(factory, hp, picks, problem, seed):
   each = -(-len(picks) // len(devices))
   rows = np.minimum(np.arange(each * len(devices)), len(picks) - 1)  # the last setting fills what is left over
   folded = {name: jnp.asarray(column[rows]).reshape(len(devices), each) for name, column in hp.items()}
-  init = jax.vmap(jax.vmap(lambda hp: factory(**hp).init(jax.random.key(seed), problem)))
+  init = jax.vmap(jax.vmap(lambda hp: factory(**hp).init(keys.key(seed), problem)))
   chunk = functools.partial(_program(factory, "pmap", len(devices)), folded)
   # Placed as they will come back, or the second call would trace again; what that is differs between JAX versions.
   placed = jax.pmap(lambda states: states, axis_name=mesh.AXIS, devices=devices)

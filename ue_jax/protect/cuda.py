@@ -9,6 +9,7 @@ Departures from the reference: an all-black picture stays black instead of divid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,17 +18,18 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
-from ue_jax.core.pictures import to_float
+from ue_jax.core.pictures import to_bytes, to_float
 from ue_jax.core.procedure import Procedure
 from ue_jax.protect import publish
 
 
 class State(NamedTuple):
-  """`filters` float32 `[classes, size, size]` and `chosen` bool `[n]`: which rows are convolved."""
+  """`filters` float32 `[classes, size, size]`; `groups` int32 and `chosen` bool `[n]`: whose each row is, and if at all."""
 
   key: jax.Array
   step: jax.Array
   filters: jax.Array
+  groups: jax.Array
   chosen: jax.Array
 
 
@@ -72,15 +74,15 @@ def protect(
       bank = filters(jax.random.fold_in(key, 0), classes, size, blur)
       uniform = jax.random.uniform(jax.random.fold_in(key, 1), (data.n,))
     bank = jnp.broadcast_to(bank[:1], bank.shape) if universal else jnp.asarray(bank)
-    return State(key, jnp.int32(0), bank, jnp.asarray(uniform) < ratio)
+    return State(key, jnp.int32(0), bank, jnp.asarray(labels), jnp.asarray(uniform) < ratio)
 
   def step(state: State, batch, axis=None):
     del batch, axis
     return state._replace(step=state.step + 1), {}
 
   def finish(state: State, data: Data) -> Data:
-    labels, classes = publish.labels_of(data, label)
-    bank, chosen = np.asarray(state.filters), np.asarray(state.chosen)
+    bank, labels, chosen = (np.asarray(a) for a in (state.filters, state.groups, state.chosen))
+    classes = len(bank)
     paint = lambda x, rows: _painted(x, bank[labels[rows]], chosen[rows])
     own = lambda x, rows: _painted(x, bank[labels[rows]], np.ones(len(rows), bool))
     following = lambda x, rows: _painted(x, bank[(labels[rows] + 1) % classes], np.ones(len(rows), bool))
@@ -133,6 +135,28 @@ def transform(x: jax.Array, bank: jax.Array) -> jax.Array:
   # compilers divide by multiplying with 1 / top, which may miss 1 by a bit: 254 instead of 255 after truncation
   at_top = (out >= top * (1 - 2.0**-22)) & (top > 0)
   return jnp.where(at_top, 1, out / jnp.where(top > 0, top, 1))
+
+
+def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
+  """`fn(picture, row)` for pictures of any size: convolved with the filter of that row of `data`, if it is chosen.
+
+  The filter is not stretched: for large pictures choose a larger one (`size` 9 at 224 pixels).
+
+  Returns:
+    A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8, truncated as
+    in the reference.
+  """
+  bank, groups, chosen = (np.asarray(a) for a in (state.filters, state.groups, state.chosen))
+  require(len(groups) == data.n, "data", f"{data.n} rows", f"give the Data of init, {len(groups)} rows")
+
+  def paint(picture, row):
+    """The protected picture, uint8 of the same height and width."""
+    good = picture.ndim == 3 and picture.shape[-1] in (1, 3)
+    require(good, "picture", picture.shape, "give [height, width, 1 or 3]")
+    image = picture if picture.dtype == np.uint8 else to_bytes(np.asarray(picture))
+    return to_bytes(np.asarray(_painted(image[None], bank[groups[row]][None], chosen[row][None])), "floor")[0]
+
+  return paint
 
 
 @jax.jit

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.cluster import k_means
+from ue_jax.core import keys
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.pictures import to_float
@@ -115,7 +116,7 @@ def group(
     seen -= mean
     seen /= scale
   weights = k_means.only(len(image), train)
-  found = k_means.fit(seen, k, key=jax.random.key(seed), weights=weights, restarts=restarts, max_steps=100)
+  found = k_means.fit(seen, k, key=keys.key(seed), weights=weights, restarts=restarts, max_steps=100)
   return Grouping(found.labels, found.centers, jnp.asarray(mean), jnp.asarray(scale), found.cost)
 
 

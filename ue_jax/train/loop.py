@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.core import keys
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Subject
 from ue_jax.core.procedure import Procedure
@@ -79,7 +80,7 @@ def fit(
     Invalid: if the keeper's checkpoint is damaged or belongs to another seed or procedure.
   """
   require(steps_per_call >= 0, "steps_per_call", steps_per_call, "give 0 (automatic) or a number of steps >= 1")
-  state = _strong(procedure.init(jax.random.key(seed), problem))
+  state = _strong(procedure.init(keys.key(seed), problem))
   state, t, curves = _resume(keeper, state, seed)
   size = steps_per_call or _chunk_size(procedure)
   runner = _Runner(procedure, problem, seed, size, mode, devices)

@@ -1,0 +1,55 @@
+"""The secret of a protection: a key file, made once, from which the same protection can be painted again.
+
+Whoever knows the key can draw the same noise or the same filters and take them out again. So the figures, the config
+and the page of a run do not name it; the file and the artefacts in the workdir are its owner's alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from ue_jax.core.errors import Invalid, require
+
+BYTES, BITS = 32, 62  # of the file; of the seed: what an int64 holds, with its sign, in checkpoints
+
+
+def key(path: str | os.PathLike) -> int:
+  """The seed that a key file stands for; the file is made, readable by its owner alone, if there is none.
+
+  The file holds 64 hexadecimal digits; the seed is the first 62 bits of their SHA-256, below 2**62.
+
+  Raises:
+    Invalid: for a file that is none, or cannot be read or made.
+  """
+  place = pathlib.Path(path)
+  try:
+    if not place.exists():
+      place.parent.mkdir(parents=True, exist_ok=True)
+      with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(BYTES) + "\n")
+    text = place.read_text(encoding="ascii").strip()
+    drawn = bytes.fromhex(text)
+  except OSError as error:
+    raise Invalid("key_file", str(path), f"it cannot be read or made: {error.strerror}") from None
+  except ValueError:
+    raise Invalid("key_file", str(path), f"give a file of {2 * BYTES} hexadecimal digits, or a new name") from None
+  require(len(drawn) == BYTES, "key_file", str(path), f"it has {len(drawn)} bytes; give one of {BYTES}, or a new name")
+  return int.from_bytes(hashlib.sha256(drawn).digest()[:8], "big") >> (64 - BITS)
+
+
+def applied(config: Mapping[str, Any], path: str) -> dict[str, Any]:
+  """The config with the seed of a key file as the one key of its protections; unchanged without a path.
+
+  Raises:
+    Invalid: as `key`; for an experiment that protects nothing, or has keys of its own.
+  """
+  if not path:
+    return dict(config)
+  require("protect" in config, "key_file", path, "leave it out: this experiment protects nothing")
+  require("keys" not in config, "config.keys", config.get("keys"), "leave it out: the key file is the key")
+  return {**config, "keys": (key(path),)}
