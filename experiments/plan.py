@@ -20,9 +20,9 @@ methods share one original model. Config fields read here (absent ones are skipp
 
 `mix` adds to every protection `uc` the row `uc 20 %`, trained on the same pictures of which a share `ratio` is
 protected and the rest clean, and for comparison the row `clean 80 %`, trained on those clean ones alone. Defences come
-after it, but where one of them is none (`{}`) mixtures meet that one alone, unless `cross` is True. Which pictures are protected is the same for all protections, and a smaller share is part of a larger one; 1.0
-is the row `uc` itself. Further fields are those of `data.mixture.mix`: `seed` (absent: that of the experiment) and
-`within`.
+after it, but where one of them is none (`{}`) mixtures meet that one alone, unless `cross` is True. Which pictures are
+protected is the same for all protections, and a smaller share is part of a larger one; 1.0 is the row `uc` itself.
+Further fields are those of `data.mixture.mix`: `seed` (absent: that of the experiment) and `within`.
 
 `thieves` are dicts with `model`, `train` or both: a model with a `name` stands in the place of that of the experiment,
 everything else changes single fields. The usual thief, an empty dict (else the first), meets every defence; the others

@@ -57,7 +57,7 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
   defences, seed = many(config, "defend"), config.get("seed", 0)
   rows = _mixed(config, data, add, _protected(config, data, add, surrogate))
   defended = {} if defences else rows
-  plain = [(name, stage) for name, stage in defences.items() if not stage.get("name")]  # a defence without a name is none
+  plain = [(name, stage) for name, stage in defences.items() if not stage.get("name")]  # without a name it is none
   for row, protected in rows.items():
     once = plain and parts(row)[1] and not config.get("cross")
     for name, stage in plain if once else defences.items():

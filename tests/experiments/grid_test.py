@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments import grid, tabulate
-from experiments.plan import Cell, Plan
+from experiments.plan import Cell, Plan, Stage
 
 ACCURACIES = {  # (row, group) -> seeds
   ("clean", "label / cnn"): (0.9, 0.8), ("clean + jpeg", "label / cnn"): (0.8, 0.8),
@@ -12,6 +12,7 @@ ACCURACIES = {  # (row, group) -> seeds
   ("weak", "label / cnn"): (0.1, 0.1), ("weak + jpeg", "label / cnn"): (0.8, 0.6), ("weak", "label / mlp"): (0.2, 0.2),
   ("strong", "label / cnn"): (0.3, 0.3), ("strong + jpeg", "label / cnn"): (0.2, 0.2),
   ("strong", "label / mlp"): (0.1, 0.5),
+  ("weak", "label / last"): (0.95, 0.95), ("strong", "label / last"): (0.6, 0.8), ("strong", "label / few"): (0.9, 0.9),
   ("clean 80 %", "label / cnn"): (0.7, 0.7), ("weak 20 %", "label / cnn"): (0.6, 0.6),
   ("strong 20 %", "label / cnn"): (0.99, 0.99),
 }  # fmt: skip
@@ -19,20 +20,23 @@ ACCURACIES = {  # (row, group) -> seeds
 
 @pytest.fixture
 def found(monkeypatch):
-  cells = [Cell(row, group, seed, "", "", {}) for row, group in ACCURACIES for seed in (0, 1)]
+  made = {"last": {"name": "train.last_layer"}, "few": {"name": "train.supervised", "train_set": "known"}}
+  made = {thief: made.get(thief, {"name": "train.supervised"}) for thief in ("cnn", "mlp", *made)}
+  stages = {thief: Stage("train", config, {}, {}, 0, thief, "") for thief, config in made.items()}
+  cells = [Cell(row, group, seed, group.split(" / ")[1], "", {}) for row, group in ACCURACIES for seed in (0, 1)]
   scores = [
     {"row": row, "group": group, "seed": seed, "name": "test/accuracy", "value": value}
     for (row, group), values in ACCURACIES.items() for seed, value in enumerate(values)
   ]
   best = {("weak", "label / cnn"): [0.5, 0.3]}
   monkeypatch.setattr(tabulate, "best", lambda plan, results, row, group: best.get((row, group), []))
-  return grid.grids(Plan("protect", {}, tuple(cells), {}, ""), scores, None)
+  return grid.grids(Plan("protect", stages, tuple(cells), {}, ""), scores, None)
 
 
 def test_every_countermeasure_is_a_column_and_the_usual_thief_is_none(found):
   (one,) = found
   assert one.labelling == "label" and one.protections == ("clean", "weak", "strong")
-  assert one.countermeasures == ("none", "best step", "jpeg", "mlp", "mix 20 %")
+  assert one.countermeasures == ("none", "best step", "jpeg", "mlp", "last", "few", "mix 20 %")
   table = grid.table(one)
   line = dict(zip(table.columns, table.rows[1]))
   assert line["protection"] == "weak" and line["none"] == (pytest.approx(0.1), 0) and line["best step"][0] == 0.4
@@ -48,11 +52,14 @@ def test_protections_are_ranked_by_the_strongest_countermeasure_and_not_by_what_
   assert weak["strongest"] == "jpeg" and strong["strongest"] in ("none", "mlp")  # both reach 0.3
   assert weak["worst case"] == pytest.approx(0.7) and weak["clean"] == pytest.approx(0.85)
   assert weak["left"] == pytest.approx(0.15) and strong["left"] == pytest.approx(0.55) and clean["left"] == 0
+  assert strong["with known pictures"] == 0.9 and weak["with known pictures"] == 0.95  # however few, they count apart
+  assert np.isnan(clean["with known pictures"])
 
 
 def test_the_page_shows_a_heat_map_and_nothing_where_there_is_no_countermeasure(found):
   assert "heat map" in "".join(map(str, grid.sections(found)))
-  cells = (Cell("clean", "label", 0, "", "", {}),)
+  cells = (Cell("clean", "label", 0, "a", "", {}),)
+  stages = {"a": Stage("train", {"name": "train.supervised"}, {}, {}, 0, "a", "")}
   scores = [{"row": "clean", "group": "label", "seed": 0, "name": "test/accuracy", "value": 0.5}]
-  assert grid.grids(Plan("protect", {}, cells, {}, ""), scores, None) == [] and grid.sections([]) == []
+  assert grid.grids(Plan("protect", stages, cells, {}, ""), scores, None) == [] and grid.sections([]) == []
   assert np.isnan(found[0].mean("strong", "gray"))
