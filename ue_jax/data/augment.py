@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ue_jax.core.errors import require
-from ue_jax.data import ueraser
+from ue_jax.data import trivial, ueraser
 
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -100,9 +100,9 @@ def build(names: Sequence[str | Augment]) -> Augment:
   """One augmentation from several, applied in order with independent keys.
 
   Args:
-    names: `crop`, `flip`, `mixup`, `cutmix`, `cutout`, or of `data.ueraser` `plasma_brightness`, `plasma_contrast`,
-      `channel_shuffle` and all three as `ueraser`; with their defaults, or with their first argument as in `crop:2`,
-      `mixup:0.4`; or augmentations themselves. Empty for none.
+    names: `crop`, `flip`, `mixup`, `cutmix`, `cutout`, `trivial`, or of `data.ueraser` `plasma_brightness`,
+      `plasma_contrast`, `channel_shuffle` and all with `trivial` as `ueraser`; with their defaults, or with their
+      first argument as in `crop:2`, `mixup:0.4`; or augmentations themselves. Empty for none.
   Raises:
     Invalid: for an unknown name or an argument that is not a number.
   """
@@ -117,7 +117,7 @@ def build(names: Sequence[str | Augment]) -> Augment:
 
 
 def _share(factory: Callable[..., Augment]) -> Callable[..., Augment]:
-  """An augmentation of `data.ueraser` whose argument, the share of pictures, comes from outside."""
+  """An augmentation of `data.ueraser` or `data.trivial` whose argument, the share of pictures, comes from outside."""
 
   def make(*share):
     for value in share:
@@ -130,7 +130,8 @@ def _share(factory: Callable[..., Augment]) -> Callable[..., Augment]:
 _KNOWN = {"crop": (crop, int), "flip": (flip, float), "mixup": (mixup, float), "cutmix": (cutmix, float),
           "cutout": (cutout, int)}
 _KNOWN |= {part.__name__: (_share(part), float) for part in (
-  ueraser.ueraser, ueraser.plasma_brightness, ueraser.plasma_contrast, ueraser.channel_shuffle)}
+  ueraser.ueraser, ueraser.plasma_brightness, ueraser.plasma_contrast, ueraser.channel_shuffle,
+  trivial.trivial)}
 
 
 def _parse(text: str) -> Augment:

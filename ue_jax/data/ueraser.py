@@ -1,9 +1,8 @@
 """The augmentations of UEraser (Qin et al., "Learning the Unlearnable: Adversarial Augmentations Suppress Unlearnable
-Example Attacks", 2023): plasma brightness, plasma contrast and shuffled channels.
+Example Attacks", 2023): plasma brightness, plasma contrast, shuffled channels, then one operation of TrivialAugment.
 
 Plasma is fractal noise by diamonds and squares (Fournier, Fussell, Carpenter, "Computer rendering of stochastic
-models", 1982). Ranges are those of the paper: roughness 0.3 to 0.7, intensity of the brightness 0.5 to 1. The paper
-adds one operation of TrivialAugment after these three, which is left out.
+models", 1982). Ranges are those of the paper: roughness 0.3 to 0.7, intensity of the brightness 0.5 to 1.
 
 All are augmentations as in `data.augment`, and `data.augment.build` knows their names.
 """
@@ -14,12 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.data import trivial
+
 ROUGHNESS, INTENSITY = (0.3, 0.7), (0.5, 1.0)
 
 
 def ueraser(share=0.5):
-  """Plasma brightness, then plasma contrast, then shuffled channels; each in a random `share` of the pictures."""
-  parts = (plasma_brightness(share), plasma_contrast(share), channel_shuffle(share))
+  """Plasma brightness, plasma contrast, shuffled channels, each in a random `share` of the pictures, at last `trivial`
+  in twice that share: in all of them as published."""
+  parts = (plasma_brightness(share), plasma_contrast(share), channel_shuffle(share), trivial.trivial(2 * share))
 
   def apply(key, images, targets):
     for number, part in enumerate(parts):

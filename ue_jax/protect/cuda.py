@@ -24,7 +24,7 @@ from ue_jax.protect import publish
 
 
 class State(NamedTuple):
-  """`filters` float32 `[classes, size, size]`; `groups` int32 and `chosen` bool `[n]`: whose each row is, and if at all."""
+  """`filters` float32 `[classes, size, size]`; of each row its filter, `groups` int32 `[n]`, and if it is `chosen`."""
 
   key: jax.Array
   step: jax.Array
