@@ -6,6 +6,7 @@ subprocess asks first, and a whole session is cut over two workers where pytest-
 """
 
 import atexit
+import gc
 import importlib.util
 import mmap
 import os
@@ -44,6 +45,7 @@ import jax  # noqa: E402 (after the settings)
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+gc.set_threshold(50_000, 20, 20)  # tracing makes many objects and little garbage, and JAX clears caches at every search
 
 
 @pytest.hookimpl(tryfirst=True)
