@@ -6,6 +6,7 @@ subprocess asks first, and a whole session is cut over two workers where pytest-
 """
 
 import atexit
+import gc
 import importlib.util
 import mmap
 import os
@@ -44,6 +45,7 @@ import jax  # noqa: E402 (after the settings)
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+gc.set_threshold(50_000, 20, 20)  # tracing makes many objects and little garbage, and JAX clears caches at every search
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,6 +57,19 @@ def pytest_cmdline_main(config):
       options.numprocesses, options.dist = 2, "loadfile"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """The files of `tests/contract`, which share what they build, go to one worker; others are dealt out one by one."""
+  from xdist.scheduler import LoadFileScheduling
+
+  class Shared(LoadFileScheduling):
+    def _split_scope(self, nodeid):
+      path = nodeid.split("::", 1)[0]
+      return "tests/contract" if "tests/contract/" in path else path
+
+  return Shared(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def four_devices():
   """Parity tests are never skipped: the session stops if the virtual devices are missing."""
@@ -64,3 +79,16 @@ def four_devices():
 @pytest.fixture
 def key():
   return jax.random.key(0)
+
+
+def _undrawn():
+  """Pages of runs hold empty figures, for tests that read none: drawing takes longer than a small run."""
+  from ue_jax.report import figures
+
+  with pytest.MonkeyPatch.context() as patch:
+    for name in ("pictures", "protection", "curves", "bars", "heat", "scatter"):
+      patch.setattr(figures, name, lambda *given, **how: b"<svg></svg>")
+    yield
+
+
+undrawn, undrawn_module = pytest.fixture(_undrawn), pytest.fixture(_undrawn, scope="module")

@@ -6,7 +6,7 @@ from ue_jax.cluster import affinities, scores, spectral
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
 
-N = 600
+N = 400
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_given_affinities_and_rows_of_the_random_walk(islands, key):
 
 def test_a_sample_without_neighbours_gives_no_nan(key):
   a = np.zeros((N, N), np.float32)
-  a[:300, :300] = a[300:599, 300:599] = 1
+  a[:200, :200] = a[200:399, 200:399] = 1
   seen = spectral.embed(affinities.affinity(a, "precomputed"), 2, key=key, rows="random_walk")
   assert np.isfinite(seen.places).all()
 

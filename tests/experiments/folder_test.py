@@ -9,6 +9,8 @@ from PIL import Image
 from experiments import folder, run
 from ue_jax.protect import noise
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 import ml_collections
 def get_config(arg=""):

@@ -77,7 +77,7 @@ def test_the_same_command_again_makes_nothing_and_says_the_same(ran, capsys):
   assert said.err == "" and "drop" in said.out and str(workdir / "summary.html") in said.out
 
 
-def test_the_tiny_clustering_config_finds_digits(tmp_path, capsys):
+def test_the_tiny_clustering_config_finds_digits(tmp_path, capsys, undrawn):
   result = run.main(["--config=configs/cluster/k_means.py:tiny", f"--workdir={tmp_path}"])
   assert result.figures["k_means/label/acc"] > 0.6
   assert result.figures["k_means/label/nmi"] > 0.6
@@ -98,7 +98,7 @@ def get_config(arg=""):
 
 
 @pytest.fixture
-def craft(tmp_path):
+def craft(tmp_path, undrawn):
   (tmp_path / "config.py").write_text(CRAFT)
   return lambda *flags: run.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out", *flags])
 
@@ -154,7 +154,7 @@ def test_not_asked_for_nothing_goes_to_tensorboard(board, craft, tmp_path):
   assert not board
 
 
-def test_a_sweep_writes_the_curves_of_what_shares_a_program_too(board, tmp_path):
+def test_a_sweep_writes_the_curves_of_what_shares_a_program_too(board, tmp_path, undrawn):
   text = CONFIG.replace('"protect": {"name": "protect.cuda"},', '"sweep": {"train": {"rate": (0.01, 0.1)}},')
   (tmp_path / "config.py").write_text(text.replace("(0, 1)", "(0,)"))
   sweep.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out", "--tensorboard"])

@@ -9,6 +9,8 @@ import pytest
 from experiments import command, pipeline, plan, progress, run, sweep
 from ue_jax.core.errors import Invalid
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 import ml_collections
 def get_config(arg=""):

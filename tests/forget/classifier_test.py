@@ -8,7 +8,7 @@ from experiments import plan, run
 
 
 @pytest.fixture(scope="module")
-def figures(tmp_path_factory):
+def figures(tmp_path_factory, undrawn_module):
   pytest.importorskip("sklearn")
   config = f"{classifier.__file__}:class_tiny"
   smaller = ["--config.model.name=models.mlp", "--config.model.widths=(128,)"]  # seconds instead of a minute

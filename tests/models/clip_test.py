@@ -170,9 +170,10 @@ def test_recorded_outputs_are_met_to_1e_4():
     pixels, ids = io["pixels"].transpose(0, 2, 3, 1), io["ids"]
     wanted = [io[name] for name in ("image_embeds", "text_embeds", "logits_per_image")]
   params, state = clip.load(folder)
-  apply = clip.model().apply
+  apply = jax.jit(clip.model().apply)
   picture = pixels * np.float32(clip_vision.STD) + np.float32(clip_vision.MEAN)
-  image, text = (np.asarray(clip.unit(apply(params, x, state=state).features)) for x in (picture, ids))
+  unit = jax.jit(clip.unit)
+  image, text = (np.asarray(unit(apply(params, x, state=state).features)) for x in (picture, ids))
   for got, want in zip((image, text, np.asarray(clip.scale(params)) * image @ text.T), wanted):
     np.testing.assert_allclose(got, want, atol=1e-4)
 
@@ -180,7 +181,7 @@ def test_recorded_outputs_are_met_to_1e_4():
 def test_both_towers_equal_a_numpy_reading_of_the_checkpoint(checkpoint):
   folder, a = checkpoint
   params, state = clip.load(folder / "model.safetensors")
-  apply = clip.model().apply  # sizes come from the parameters
+  apply = jax.jit(clip.model().apply)  # sizes come from the parameters
   x = images(8)
   np.testing.assert_allclose(
     apply(params, x, state=state).features, np.stack([see(a, one) for one in normalised(x)]), atol=1e-4)
@@ -294,7 +295,7 @@ def test_training_mode_moves_running_statistics_and_evaluation_does_not(image, k
 def test_a_mean_of_tokens_leaves_padding_out(key):
   model = clip.model(image="cnn", text="mean", vocabulary=9, embedding=6, widths=(4,))
   params, state = model.init(key, images(8))
-  found = model.apply(params, np.array([[3, 4, 0], [3, 4, 4]], np.int32), state=state).features
+  found = jax.jit(model.apply)(params, np.array([[3, 4, 0], [3, 4, 4]], np.int32), state=state).features
   table = np.asarray(params["text"]["embed"])
   np.testing.assert_allclose(found, [(table[3] + table[4]) / 2, (table[3] + 2 * table[4]) / 3], atol=1e-6)
 

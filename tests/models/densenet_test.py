@@ -21,7 +21,6 @@ def start():
 
 @pytest.mark.parametrize("kwargs, count", [
   (dict(classes=1000, stages=(6, 12, 24, 16), growth=32, stem="imagenet"), 7_978_856),
-  (dict(classes=1000, stages=(6, 12, 32, 32), growth=32, stem="imagenet"), 14_149_480),
   (dict(stages=(16, 16, 16), growth=12), 769_162),
 ])
 def test_parameter_counts_are_the_known_ones(key, kwargs, count):
@@ -33,8 +32,7 @@ def test_parameter_counts_are_the_known_ones(key, kwargs, count):
 
 def test_a_layer_keeps_its_input_and_appends_its_own(key):
   x = jax.random.normal(key, (2, 4, 4, 6))
-  layer = densenet.Layer(5)
-  out, _ = layer.init_with_output(key, x, False)
+  out, _ = jax.jit(lambda key, x: densenet.Layer(5).init_with_output(key, x, False))(key, x)
   assert out.shape == (2, 4, 4, 11)
   np.testing.assert_array_equal(out[..., :6], x)
   assert np.abs(out[..., 6:]).max() > 0

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from ue_jax.cluster import given, neighbours
 from ue_jax.cluster.distances import HIGHEST, by_blocks, sqeuclidean
 from ue_jax.core.errors import require
+from ue_jax.parallel import mesh
 
 KINDS = ("knn", "rbf", "self_tuning", "precomputed")
 SYMMETRIES = ("max", "mean")
@@ -122,7 +123,8 @@ def _mutual(index: jax.Array) -> jax.Array:
 def _given(a: jax.Array) -> Matrix:
   require(a.shape[0] == a.shape[1], "cluster.x", a.shape, "give the affinities of all samples, [n, n]")
   if not isinstance(a, jax.core.Tracer):
-    require(bool((a >= 0).all()), "cluster.x", "negative affinities", "use affinities of at least 0")
-    close = bool(jnp.allclose(a, a.T, rtol=1e-4, atol=1e-6))
+    seen = mesh.at_hand(a)
+    require(bool((seen >= 0).all()), "cluster.x", "negative affinities", "use affinities of at least 0")
+    close = bool((abs(seen - seen.T) <= 1e-6 + 1e-4 * abs(seen)).all())
     require(close, "cluster.x", "not symmetric", "use symmetric affinities, such as (a + a.T) / 2")
   return Matrix(jnp.where(jnp.eye(a.shape[0], dtype=bool), 0, (a + a.T) / 2))

@@ -66,7 +66,7 @@ def fit(
   """
   x = k_means.rows_of(x)
   known = np.asarray(known)
-  weights = jnp.ones(len(x), jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
+  weights = np.ones(len(x), np.float32) if weights is None else jnp.asarray(weights, jnp.float32)
   k_means.check(x, 1, weights, restarts)
   require(known.shape == x.shape[:1], "cluster.known", known.shape, f"give one class a row: {x.shape[:1]}, -1 for none")
   require(np.issubdtype(known.dtype, np.integer), "cluster.known", known.dtype, "give whole numbers")
@@ -153,7 +153,7 @@ def balanced(x, k: int, *, key, restarts: int = 4, max_steps=50, start=None) -> 
     Invalid: for k outside 1..n, NaN or infinity.
   """
   x = k_means.rows_of(x)
-  k_means.check(x, k, jnp.ones(len(x), jnp.float32), restarts)
+  k_means.check(x, k, np.ones(len(x), np.float32), restarts)
   start = None if start is None else k_means.starting(start, (k, x.shape[1]))
   return _balanced(x, key, jnp.int32(max_steps), start, k=k, restarts=restarts)
 

@@ -81,8 +81,8 @@ def fit(
   x = given.rows(x)
   n = x.shape[0]
   require(1 <= k <= n, "cluster.k", k, f"choose 1 to {n}, the number of samples")
-  weights = jnp.ones(n, jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
-  known = jnp.full(n, -1, jnp.int32) if labels is None else jnp.asarray(labels, jnp.int32)
+  weights = np.ones(n, np.float32) if weights is None else jnp.asarray(weights, jnp.float32)
+  known = np.full(n, -1, np.int32) if labels is None else jnp.asarray(labels, jnp.int32)
   active = np.ones(k, bool) if active is None else np.asarray(active, bool)
   _check(x, k, weights, known, active, covariance, restarts, reg)
   best = None
@@ -145,7 +145,7 @@ def from_labels(x, labels, k: int, *, covariance: str = "full", weights=None, re
   """The mixture of the means and covariances of k groups of rows; a group without rows is absent."""
   require(covariance in COVARIANCES, "cluster.covariance", covariance, f"choose one of {list(COVARIANCES)}")
   x = given.rows(x)
-  weights = jnp.ones(x.shape[0], jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
+  weights = np.ones(x.shape[0], np.float32) if weights is None else jnp.asarray(weights, jnp.float32)
   return _from_labels(x, jnp.asarray(labels, jnp.int32), weights, jnp.float32(reg), k=k, covariance=covariance)
 
 
@@ -254,8 +254,9 @@ def _check(x, k, weights, known, active, covariance, restarts, reg) -> None:
   require(active.shape == (k,) and bool(active.any()), "cluster.active", active.tolist(), fix)
   if any(map(traced, (x, weights, known))):
     return
-  good = bool((weights >= 0).all()) and bool(jnp.isfinite(weights).all()) and bool((weights > 0).any())
+  weights, known = np.asarray(weights), np.asarray(known)
+  good = bool(((weights >= 0) & (weights < np.inf)).all() and (weights > 0).any())
   require(good, "cluster.weights", "negative, not finite or all 0", "use weights of at least 0, some of them above")
-  usable = np.r_[active, True][np.asarray(jnp.clip(known, -1, k))]
-  inside = bool((known < k).all()) and bool((usable | (np.asarray(known) < 0)).all())
+  usable = np.r_[active, True][np.clip(known, -1, k)]
+  inside = bool(((known < k) & (usable | (known < 0))).all())
   require(inside, "cluster.labels", "a label out of range", f"use -1, or an active component of 0 to {k - 1}")

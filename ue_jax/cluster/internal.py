@@ -42,13 +42,13 @@ def silhouettes(x, labels, chunk: int = 1024, *, metric: str = "euclidean", nois
   x, labels, k = _prepare(x, labels, noise, square=given)
   if k == 1:
     return np.full(len(labels), np.nan, np.float32)
-  return np.asarray(_silhouettes(x, labels, k=k, chunk=chunk, given=given))
+  return np.asarray(_silhouettes(x, labels, k=_places(k), chunk=chunk, given=given))
 
 
 def simplified_silhouette(x, labels, chunk: int = 4096, noise: str = "own") -> float:
   """The silhouette with distances to the clusters' means in place of mean distances: O(n k d), in [-1, 1]."""
   x, labels, k = _prepare(x, labels, noise)
-  return float(_simplified(x, labels, k=k, chunk=chunk)) if k > 1 else float("nan")
+  return float(_simplified(x, labels, k=_places(k), chunk=chunk)) if k > 1 else float("nan")
 
 
 def medoid_silhouette(distances, medoids=None) -> float:
@@ -116,6 +116,11 @@ def _prepare(x, labels, noise: str, square: bool = False) -> tuple[jax.Array, ja
   return jnp.asarray(x), jnp.asarray(labels, jnp.int32), len(names)
 
 
+def _places(k: int) -> int:
+  """At least k, and one number for many k: so few programs serve all of them. What is beyond k stays empty."""
+  return max(16, 1 << (k - 1).bit_length())
+
+
 @functools.partial(jax.jit, static_argnames=("k", "chunk", "given"))
 def _silhouettes(x, labels, *, k, chunk, given):
   member = jax.nn.one_hot(labels, k, dtype=jnp.float32)
@@ -130,20 +135,22 @@ def _silhouettes(x, labels, *, k, chunk, given):
   total = by_blocks(sums, everyone, chunk)
   own = counts[labels]
   inside = jnp.take_along_axis(total, labels[:, None], 1)[:, 0] / jnp.maximum(own - 1, 1)
-  outside = jnp.min(jnp.where(member > 0, jnp.inf, total / counts), axis=1)
+  others = (member == 0) & (counts > 0)
+  outside = jnp.min(jnp.where(others, total / jnp.maximum(counts, 1), jnp.inf), axis=1)
   value = (outside - inside) / jnp.maximum(jnp.maximum(inside, outside), TINY)
   return jnp.where(own > 1, value, 0)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "chunk"))
 def _simplified(x, labels, *, k, chunk):
-  centers = jax.ops.segment_sum(x, labels, k) / jax.ops.segment_sum(jnp.ones(len(x)), labels, k)[:, None]
+  counts = jax.ops.segment_sum(jnp.ones(len(x)), labels, k)
+  centers = jax.ops.segment_sum(x, labels, k) / jnp.maximum(counts, 1)[:, None]
 
   def block(rows):
-    mine = jax.nn.one_hot(labels[rows], k) > 0
+    others = (jax.nn.one_hot(labels[rows], k) == 0) & (counts > 0)
     distances = jnp.sqrt(sqeuclidean(x[rows], centers))
     inside = jnp.sqrt(jnp.sum((x[rows] - centers[labels[rows]]) ** 2, axis=1))
-    outside = jnp.min(jnp.where(mine, jnp.inf, distances), axis=1)
+    outside = jnp.min(jnp.where(others, distances, jnp.inf), axis=1)
     return (outside - inside) / jnp.maximum(jnp.maximum(inside, outside), TINY)
 
   return jnp.mean(by_blocks(block, jnp.arange(x.shape[0]), chunk))
@@ -153,7 +160,7 @@ def _moments(x, labels, noise: str) -> tuple[np.ndarray, ...]:
   """For each cluster in float64: count, squared distance of its mean to that of all, sum of squared distances of its
   samples to its mean, their mean distance, and the mean `[k, d]`."""
   x, labels, k = _prepare(x, labels, noise)
-  counts, centers, inside, spread = (np.asarray(v, np.float64) for v in _spreads(x, labels, k=k))
+  counts, centers, inside, spread = (np.asarray(v, np.float64)[:k] for v in _spreads(x, labels, k=_places(k)))
   middle = counts @ centers / counts.sum()
   return counts, np.sum((centers - middle) ** 2, axis=1), inside, spread, centers
 
@@ -162,6 +169,7 @@ def _moments(x, labels, noise: str) -> tuple[np.ndarray, ...]:
 def _spreads(x, labels, *, k):
   total = lambda values: jax.ops.segment_sum(values, labels, k)
   counts = total(jnp.ones(x.shape[0]))
-  centers = total(x) / counts[:, None]
+  shared = jnp.maximum(counts, 1)
+  centers = total(x) / shared[:, None]
   sq = jnp.sum((x - centers[labels]) ** 2, axis=1)
-  return counts, centers, total(sq), total(jnp.sqrt(sq)) / counts
+  return counts, centers, total(sq), total(jnp.sqrt(sq)) / shared

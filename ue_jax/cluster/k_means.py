@@ -68,7 +68,7 @@ def fit(
     Invalid: for k outside 1..n, NaN or infinity, or weights that do not fit.
   """
   x = rows_of(x)
-  weights = jnp.ones(x.shape[0], jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
+  weights = np.ones(x.shape[0], np.float32) if weights is None else jnp.asarray(weights, jnp.float32)
   check(x, k, weights, restarts)
   require(seeds in SEEDS, "cluster.seeds", seeds, f"choose one of {list(SEEDS)}")
   require(engine in ("auto", *ENGINES), "cluster.engine", engine, f"choose one of {['auto', *ENGINES]}")
@@ -219,8 +219,9 @@ def check(x, k, weights, restarts) -> None:
   require(weights.shape == x.shape[:1], "cluster.weights", weights.shape, f"give one weight a row: {x.shape[:1]}")
   if isinstance(x, jax.core.Tracer) or isinstance(weights, jax.core.Tracer):
     return
-  require(bool(jnp.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
-  fits = bool(((weights >= 0) & (weights < jnp.inf)).all())
+  x, weights = mesh.at_hand(x), mesh.at_hand(weights)
+  require(bool((abs(x) < np.inf).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
+  fits = bool(((weights >= 0) & (weights < np.inf)).all())
   require(fits, "cluster.weights", "negative or not finite", "use finite weights of at least 0")
   positive = int((weights > 0).sum())
   require(k <= positive, "cluster.k", k, f"choose at most {positive}, the number of samples with a positive weight")

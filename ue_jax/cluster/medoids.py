@@ -137,6 +137,9 @@ def _report(found) -> dict:
   return {"clustering": clustering, "trace": {"swaps": found.swaps, "passes": found.passes, "sweeps": found.sweeps}}
 
 
+_around_mean = jax.jit(lambda x: x - jnp.mean(x, axis=0))
+
+
 def checked_rows(x, metric: str) -> jax.Array:
   """x as float32 `[n, d]`, centred where the metric does not see it.
 
@@ -149,7 +152,7 @@ def checked_rows(x, metric: str) -> jax.Array:
   if not isinstance(x, jax.core.Tracer):
     require(bool(np.isfinite(x).all()), "cluster.x", "NaN or infinity", "remove or repair those samples")
   x = jnp.asarray(x)
-  return x if metric == "cosine" else x - jnp.mean(x, axis=0)
+  return x if metric == "cosine" else _around_mean(x)
 
 
 def checked_matrix(d):

@@ -6,6 +6,7 @@ candidates a step); Bahmani et al., "Scalable k-means++", VLDB 2012.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -16,6 +17,7 @@ from ue_jax.cluster.distances import HIGHEST, assign_top1
 BLOCK = 1024  # rows under one sum when drawing; a running float32 sum over millions of rows would be too coarse
 
 
+@functools.partial(jax.jit, static_argnames=("k", "trials", "power"))
 def plus_plus(
   key: jax.Array,
   x: jax.Array,

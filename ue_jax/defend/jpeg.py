@@ -7,6 +7,8 @@ the IJG library, rounding. Runs under jit and vmap; `quality` may be traced.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +50,7 @@ def defend(quality=10, subsample: bool = True, test: bool = False) -> Procedure:
   return once(lambda key, data: rewrite(data, lambda x: transform(x, quality, subsample), test=test))
 
 
+@functools.partial(jax.jit, static_argnames="subsample")
 def transform(x: jax.Array, quality=10, subsample: bool = True) -> jax.Array:
   """Compresses and decompresses pictures `[b, h, w, 1 or 3]` of any size; bytes give bytes, floats in [0, 1] floats.
 

@@ -60,7 +60,11 @@ def initialise(module_init: Callable, key: jax.Array, inputs: Any, std: Std = he
   Returns:
     `(params, state)`, plain dicts of float32 arrays; `state` holds the batch statistics, `{}` without any.
   """
-  shapes = jax.eval_shape(module_init, key, inputs)
+  return draw(jax.eval_shape(module_init, key, inputs), key, std)
+
+
+def draw(shapes: Any, key: jax.Array, std: Std = he) -> tuple[dict, dict]:
+  """`initialise` where the shapes of the variables are known: a tree with `shape` at its leaves."""
   names, leaves = zip(*named_leaves(shapes))
   plan = tuple(_plan(name, leaf.shape, std) for name, leaf in zip(names, leaves))
   tree = jax.tree.unflatten(jax.tree.structure(shapes), _draw(key, plan))
@@ -96,7 +100,7 @@ def wrap(
   Batch statistics become the model's `state`; `key` feeds dropout.
 
   Args:
-    module: the flax module.
+    module: the flax module; its fields must be hashable, since equal modules share one Model.
     convolutional: see `Model`.
     std: rule of initialisation, see `initialise`.
     stateful: it has batch statistics.
@@ -105,10 +109,20 @@ def wrap(
   Raises:
     Invalid: from `apply`, for a tap at a site that the model does not have, or a missing state.
   """
-  sites = tuple(sites)
+  return _wrapped(module, convolutional, std, stateful, tuple(sites))
+
+
+@functools.lru_cache(maxsize=64)
+def _wrapped(module: nn.Module, convolutional: bool, std: Std, stateful: bool, sites: tuple[str, ...]) -> Model:
+  """Equal modules get one and the same Model: what was traced or compiled for its `apply` serves all of them."""
+
+  @functools.lru_cache(maxsize=16)
+  def shapes(shape, dtype):  # finding them traces the module, which takes longer than the draw
+    example = jax.ShapeDtypeStruct(shape, dtype)
+    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, False, {}), example)
 
   def init(key, inputs):
-    return initialise(lambda key, x: module.init(key, x, False, {}), key, inputs, std)
+    return draw(shapes(jnp.shape(inputs), jnp.result_type(inputs)), key, std)
 
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
     for site in taps:

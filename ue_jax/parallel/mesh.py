@@ -41,6 +41,11 @@ def on_accelerator() -> bool:
   return jax.default_backend() != "cpu"
 
 
+def at_hand(x: Any) -> Any:
+  """The array where looking at its values costs least: on a CPU numpy's view of it, for which nothing is compiled."""
+  return x if on_accelerator() else np.asarray(x)
+
+
 def maps_gradients(tree: Any) -> bool:
   """Whether `vmap` takes the gradient of a convolution of such arrays.
 

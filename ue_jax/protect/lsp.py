@@ -7,6 +7,7 @@ class as a mosaic of flat patches. Nothing is optimised and no picture is looked
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -96,6 +97,7 @@ def protect(
   return Procedure(init, step, finish, steps=0)
 
 
+@functools.partial(jax.jit, static_argnames=("classes", "dimensions"))
 def clouds(key: jax.Array, classes: int, dimensions: int, separation: float = 10.0) -> Clouds:
   """Distinct vertices at +-separation, and a uniform random linear mix in [-1, 1] for each."""
   key_code, key_sign, key_order, key_mix = jax.random.split(key, 4)
@@ -108,6 +110,7 @@ def clouds(key: jax.Array, classes: int, dimensions: int, separation: float = 10
   return Clouds(vertices, jax.random.uniform(key_mix, (classes, dimensions, dimensions), jnp.float32, -1, 1))
 
 
+@functools.partial(jax.jit, static_argnames=("shape", "side", "norm"))
 def points(key, index, groups, some: Clouds, eps, shape: tuple[int, int, int], side: int, norm: str = "rms"):
   """The patches of pictures, float32 `[n, rows, columns, c]`, in units of [0, 1], before rounding and clipping.
 
@@ -161,6 +164,7 @@ def _lengths(size: int, side: int) -> np.ndarray:
   return np.bincount(np.arange(size) // side)
 
 
+@functools.partial(jax.jit, static_argnames=("norm", "quantise"))
 def _grey(delta, eps, norm: str, quantise: str):
   scaled = delta * 255
   whole = (jnp.round(scaled) if quantise == "round" else jnp.floor(scaled)).astype(jnp.int32)

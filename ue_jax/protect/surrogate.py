@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -79,7 +80,7 @@ def see(model, params, state, x: jax.Array, view: View) -> jax.Array:
 
 def features(subject: Subject, image: np.ndarray, view: View, chunk: int = 256) -> np.ndarray:
   """The features of all pictures uint8 `[n, h, w, c]`, float32 `[n, d]`, computed `chunk` at a time."""
-  compiled = jax.jit(lambda params, state, x: see(subject.model, params, state, look(x, view), view))
+  compiled = _compiled(subject.model, view)
   n, size = len(image), min(chunk, len(image))
   out = None
   for start in range(0, n, size):
@@ -88,6 +89,11 @@ def features(subject: Subject, image: np.ndarray, view: View, chunk: int = 256) 
     out = np.empty((n, part.shape[1]), np.float32) if out is None else out
     out[start : start + size] = part[: n - start]
   return out
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(model, view: View):
+  return jax.jit(lambda params, state, x: see(model, params, state, look(x, view), view))
 
 
 def group(

@@ -11,6 +11,7 @@ a softmax. `param="direct"` (the pixels by signed steps) is an addition here, an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -135,19 +136,22 @@ def protect(
     net = generator.model(width=generator_width, blocks=generator_blocks, channels=shape[-1])
     return perturbation.generated(net, shape, steps, rate, weight_decay, norm, squash)
 
+  @functools.cache
+  def begins(shape):
+    form = parametrisation(shape)
+
+    def begin(key, which, budget):
+      carry = form.init(jax.random.fold_in(key, which), budget)
+      return carry, form.value(form.trainable(carry), carry, budget)
+
+    return jax.jit(jax.vmap(begin, (None, 0, None)))
+
   def init(key, data: Data) -> State:
     found = surrogates.group(data, surrogate, k, view, normalise=normalise, restarts=restarts, seed=cluster_seed)
     which = jnp.arange(k, dtype=jnp.int32)
     targets = (which + offset) % k
     budget = jnp.asarray(eps, jnp.float32)
-    form = parametrisation(data.arrays["image"].shape[1:])
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(which)
-
-    def begin(key):
-      carry = form.init(key, budget)
-      return carry, form.value(form.trainable(carry), carry, budget)
-
-    carry, delta = jax.jit(jax.vmap(begin))(keys)
+    carry, delta = begins(data.arrays["image"].shape[1:])(key, which, budget)
     most = publish.most_levels(budget) if norm == "linf" else jnp.int32(255)
     return State(
       key, jnp.int32(0), found.labels, found.inertia, found.centers, found.mean, found.scale, budget, most,
