@@ -22,7 +22,7 @@ FEW = dict(noise_steps=3, samples=2, attack_steps=2, steps=4, rate=3e-3)
 @pytest.fixture(scope="module")
 def data():
   """Noisy pictures whose colour and texture are independent of each other."""
-  return synthetic.data(n=768, test=256, size=16, noise=0.1)
+  return synthetic.data(n=640, test=128, size=16, noise=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,10 @@ def test_without_attacks_and_transforms_a_step_is_that_of_error_minimising_noise
   faint = Data({**data.arrays, "image": 64 + data.arrays["image"] // 2}, data.sets, data.info)  # nothing is cut
   run = error_min.protect(MODEL, kind="sample", label="colour", eps=EPS, batch_size=32)
   state, batch = run.init(jax.random.key(0), faint), run.batch(0, faint, 0)
-  after, _ = run.step(state, batch)
+  after, _ = jax.jit(run.step)(state, batch)
   how = rem.Recipe(MODEL, None, 0.0, state.eps / 10, 1, 1, attack_steps=1, start="zeros")
   x = jnp.asarray(batch["image"], jnp.float32) / 255
-  found = rem.craft(how, state.params, {}, x, batch["label"], state.eps, jax.random.key(0))
+  found = jax.jit(lambda x: rem.craft(how, state.params, {}, x, batch["label"], state.eps, jax.random.key(0)))(x)
   expected = after.delta[state.groups[batch["row"]]]
   assert float(jnp.abs(expected).max()) > 0
   np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
@@ -80,15 +80,15 @@ def test_the_gradient_is_pulled_back_through_the_transform_and_not_through_the_a
   x, labels = batch
   matrix = jax.nn.softmax(jax.random.normal(jax.random.key(1), (16, 16)))  # rows become mixtures of rows
   through = lambda key, images, targets: (jnp.einsum("ij,bjwc->biwc", matrix, images), targets)
-  for radius in (0.0, 0.05):
-    how = rem.Recipe(MODEL, through, radius, samples=1, attack_steps=3)
-    delta, key = 0.02 * jnp.ones_like(x), jax.random.key(2)
-    key_attack = jax.random.split(jax.random.split(key, 1)[0])[1]
-    seen, onehot = jnp.einsum("ij,bjwc->biwc", matrix, x + delta), jax.nn.one_hot(labels, 4)
-    attack = adversarial.perturb(MODEL, net, {}, seen, onehot, radius, key_attack, None, 3)
-    assert abs(float(jnp.abs(attack).max()) - radius) < 1e-6
-    expected = jnp.einsum("ij,biwc->bjwc", matrix, plain(net, seen + attack, labels))  # the transposed matrix
-    np.testing.assert_allclose(slope(how, net, batch, delta, key), expected, rtol=1e-4, atol=1e-7)
+  radius = 0.05
+  how = rem.Recipe(MODEL, through, radius, samples=1, attack_steps=3)
+  delta, key = 0.02 * jnp.ones_like(x), jax.random.key(2)
+  key_attack = jax.random.split(jax.random.split(key, 1)[0])[1]
+  seen, onehot = jnp.einsum("ij,bjwc->biwc", matrix, x + delta), jax.nn.one_hot(labels, 4)
+  attack = adversarial.perturb(MODEL, net, {}, seen, onehot, radius, key_attack, None, 3)
+  assert abs(float(jnp.abs(attack).max()) - radius) < 1e-6
+  expected = jnp.einsum("ij,biwc->bjwc", matrix, plain(net, seen + attack, labels))  # the transposed matrix
+  np.testing.assert_allclose(slope(how, net, batch, delta, key), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_a_mirror_sends_the_gradient_back_to_where_it_came_from_and_draws_are_averaged(net, batch):
@@ -125,7 +125,7 @@ def test_crafted_noise_lowers_the_loss_under_attack_and_random_noise_does_not(ne
   x, labels = batch
   how = rem.Recipe(MODEL, None, 0.04, noise_steps=8, samples=2, attack_steps=5)
   judge = jax.jit(lambda delta: jnp.mean(rem.robust_loss(how, net, {}, x, labels, delta, jax.random.key(9))))
-  made = rem.craft(how, net, {}, x, labels, EPS, jax.random.key(0))
+  made = jax.jit(lambda x: rem.craft(how, net, {}, x, labels, EPS, jax.random.key(0)))(x)
   random = EPS * jax.random.rademacher(jax.random.key(1), x.shape, jnp.float32)
   assert judge(made) < judge(jnp.zeros_like(x)) - 0.1 < judge(random)
 
@@ -145,12 +145,14 @@ def test_what_is_published_lies_within_the_budget_in_whole_levels(eps, most):
 def test_the_same_key_gives_the_same_bytes_and_a_stopped_run_goes_on_with_them(tmp_path):
   given = small()
   run = procedure(batch_size=8, augment=("crop:2",), noise_steps=1, samples=1, attack_steps=1)
-  fit = lambda seed=0, **kw: loop.fit(run, given, seed=seed, mode="one", steps_per_call=1, **kw)
+  fit = lambda **kw: loop.fit(run, given, mode="one", steps_per_call=1, **kw)
   whole, keeper = fit(), checkpoint.Keeper(tmp_path)
   with pytest.raises(loop.Interrupted):
     fit(keeper=keeper, stop=lambda: True)
   resumed = fit(keeper=keeper)
-  assert fingerprint(dict(whole.arrays)) == fingerprint(dict(resumed.arrays)) != fingerprint(dict(fit(1).arrays))
+  assert fingerprint(dict(whole.arrays)) == fingerprint(dict(resumed.arrays))
+  other = run.finish(run.init(jax.random.key(1), given), given)
+  assert (other.arrays["image"] != run.finish(run.init(jax.random.key(0), given), given).arrays["image"]).any()
 
 
 def test_the_noise_of_the_end_is_that_of_the_finished_network_for_train_and_test_pictures(data):
@@ -170,7 +172,7 @@ def test_one_class_alone_asks_for_nothing():
   np.testing.assert_array_equal(loop.fit(run, given, mode="one").arrays["image"][:20], given.arrays["image"])
 
 
-@pytest.mark.parametrize("mode", ["jit", "shard_map"])
+@pytest.mark.parametrize("mode", ["shard_map"])
 def test_four_devices_give_what_one_gives(mode, data):
   run = procedure(batch_size=30, optimizer="sgd", rate=0.1, augment=(), radius=0.0, start="zeros", noise_steps=1)
   state, batch = run.init(jax.random.key(0), data), run.batch(0, data, 0)
@@ -182,10 +184,10 @@ def test_four_devices_give_what_one_gives(mode, data):
 
 def test_it_takes_more_from_a_training_than_random_noise_of_its_size(data):
   def accuracy(given):
-    found = loop.fit(supervised.train(MODEL, label="colour", steps=250, rate=3e-3), given, mode="one", seed=1)
+    found = loop.fit(supervised.train(MODEL, label="colour", steps=200, rate=3e-3), given, mode="one", seed=1)
     return float(supervised.accuracies(MODEL, found.params, {}, data, "colour", ("test",))["test_accuracy"])
 
-  made = loop.fit(procedure(radius=4 / 255, steps=100, noise_steps=5, samples=1), data, mode="one")
+  made = loop.fit(procedure(radius=4 / 255, steps=75, samples=1), data, mode="one")
   random = loop.fit(noise.protect("sample", eps=EPS), data)
   clean, by_chance, found = accuracy(data), accuracy(random), accuracy(made)
   assert clean > 0.95 and by_chance > 0.9 and found < by_chance - 0.1, (clean, by_chance, found)
