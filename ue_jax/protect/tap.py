@@ -5,7 +5,9 @@ under its true label: who trains on it learns classes that are shifted by one. T
 - `target="true"`: hypocritical perturbations (Tao et al., NeurIPS 2021), best against a robust network
   (`train.adversarial`);
 - `loss="features"`: entangled features (Wen et al., ICLR 2023), made for trainers that are robust themselves: with
-  `target="next"` towards the mean features of another class, with `target="away"` away from those of the own.
+  `target="next"` towards the mean features of another class, with `target="away"` away from those of the own;
+- `checkpoints`: self-ensemble protection (Chen et al., ICLR 2023), with an offset of half the classes: against several
+  points of one training at once.
 
 Departure from the reference: random starts are uniform in the ball.
 """
@@ -20,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.core import tree
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.pictures import to_float
@@ -30,7 +33,7 @@ from ue_jax.data import augment as augments
 from ue_jax.data.augment import Augment
 from ue_jax.models.model import Model, classes_of
 from ue_jax.parallel import spread
-from ue_jax.protect import publish
+from ue_jax.protect import parted, publish
 from ue_jax.protect import surrogate as surrogates
 from ue_jax.train import losses, pgd
 
@@ -45,8 +48,8 @@ class State(NamedTuple):
     delta: float32 `[m, h, w, c]`, of the part and run at hand; best, value: the best of its runs, and how good each is.
     whole: int16 `[parts * m, h, w, c]`, the finished perturbations in grey levels.
     eps, most: the budget, and in whole grey levels.
-    surrogate: its frozen (params, state).
-    centers: float32 `[classes, d]`, mean features of the classes; zeros `[classes, 1]` for the cross entropy.
+    surrogate: frozen (params, state), of all networks on a leading axis.
+    centers: float32 `[networks, classes, d]`, mean features of the classes; zeros with d = 1 for the cross entropy.
   """
 
   key: jax.Array
@@ -76,6 +79,7 @@ def protect(
   augment: Sequence[str | Augment] = (),
   parts: int = 10,
   copies: bool = True,
+  checkpoints: Sequence[Subject] = (),
 ) -> Procedure:
   """One perturbation a picture against a frozen network: Data -> Data with changed `train` and `test_protected`.
 
@@ -92,17 +96,20 @@ def protect(
       its runs is judged without.
     parts: pictures are crafted in so many parts one after another, to bound the memory.
     copies: True crafts the test pictures of `test_protected`, too; False leaves them as they are.
+    checkpoints: further networks of the surrogate's model: all are followed at once, by the mean of their gradients.
+      Published: 15 or 30 points of one training. Not for configs.
 
   Metrics: `loss`, and `reached`: share of pictures that the surrogate takes for the target class (with `away`: for any
-  but the own).
+  but the own); means over the networks.
 
   Raises:
     Invalid: for values out of range, or (from init) what the Data or the surrogate lacks.
   """
   _check(target, loss, eps, norm, steps, restarts, start, parts)
   change = augments.build(augment) if augment else None
+  networks = (surrogate, *checkpoints)
   how = Recipe(
-    surrogate, target, loss, label, eps, step_size, steps, restarts, start, offset, norm, change, parts, copies
+    networks, target, loss, label, eps, step_size, steps, restarts, start, offset, norm, change, parts, copies
   )  # fmt: skip
   bind = lambda fn: functools.partial(fn, how)
   turns = parts * how.turns
@@ -110,9 +117,9 @@ def protect(
 
 
 class Recipe(NamedTuple):
-  """What `protect` was asked for: its arguments, and `change`, the augmentation or None."""
+  """What `protect` was asked for: its arguments, `networks`, and `change`, the augmentation or None."""
 
-  surrogate: Subject
+  networks: tuple[Subject, ...]
   target: str
   loss: str
   label: str
@@ -130,7 +137,7 @@ class Recipe(NamedTuple):
   @property
   def model(self) -> Model:
     """The network that is attacked."""
-    return self.surrogate.model
+    return self.networks[0].model
 
   @property
   def sign(self) -> int:
@@ -158,18 +165,21 @@ def begin(how: Recipe, key: jax.Array, data: Data) -> State:
   train, image = publish.set_rows(data, "train"), data.arrays["image"]
   if isinstance(how.offset, int) and how.target == "next":
     require(how.offset % classes != 0, "protect.offset", how.offset, f"use 1 to {classes - 1}: not the class itself")
-  got = classes_of(how.model, how.surrogate.params, how.surrogate.state, image[:1])
+  nets = [(net.params, net.state) for net in how.networks]
+  got = classes_of(how.model, *nets[0], image[:1])
   require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{how.label}', which has {classes}")
-  centers = jnp.zeros((classes, 1))
+  like = all(tree.shapes(net) == tree.shapes(nets[0]) for net in nets)
+  require(like, "protect.checkpoints", "other parameters", "give points of the training of the surrogate")
+  centers = jnp.zeros((len(nets), classes, 1))
   if how.loss == "features":
-    seen = surrogates.features(how.surrogate, image[train], surrogates.View())
-    centers = jnp.asarray(class_means(seen, labels[train], classes))
-  size, shape = part_size(len(crafted(data, how.copies)), how.parts), image.shape[1:]
+    seen = [surrogates.features(net, image[train], surrogates.View()) for net in how.networks]
+    centers = jnp.asarray(np.stack([class_means(each, labels[train], classes) for each in seen]))
+  size, shape = parted.size(len(parted.rows(data, how.copies)), how.parts), image.shape[1:]
   budget = jnp.asarray(how.eps, jnp.float32)
   most = publish.most_levels(budget) if how.norm == "linf" else jnp.int32(255)
   zeros, whole = jnp.zeros((size, *shape), jnp.float32), jnp.zeros((size * how.parts, *shape), jnp.int16)
   worst = jnp.full(size, LEAST)
-  frozen = how.surrogate.params, how.surrogate.state
+  frozen = jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets)
   return State(key, jnp.int32(0), zeros, zeros, worst, whole, budget, most, frozen, centers)
 
 
@@ -183,9 +193,8 @@ def advance(how: Recipe, state: State, batch, axis=None) -> tuple[State, dict]:
   begun = pgd.inside(pgd.uniform(key_start, x.shape, state.eps, how.norm), x)
   begun = jnp.where(first, 0, begun) if how.start == "zeros" else begun
   delta = jnp.where(turn == 0, begun, state.delta[at])
-  aim = how.aim(batch["label"], state.centers.shape[0])
-  far_from = functools.partial(distance, how, state, x, aim, judged, key_view)
-  gradient, (far, hit) = jax.grad(far_from, has_aux=True)(delta)
+  aim = how.aim(batch["label"], state.centers.shape[1])
+  gradient, far, hit = mean_slope(how, state, x, aim, judged, key_view, delta)
   length = state.eps / 20 if how.step_size is None else how.step_size
   moved = pgd.inside(pgd.move(delta, how.sign * gradient, state.eps, length, how.norm), x)
   delta = jnp.where(judged, delta, moved)
@@ -199,19 +208,33 @@ def advance(how: Recipe, state: State, batch, axis=None) -> tuple[State, dict]:
   return state, {"loss": total(far), "reached": total(reached)}
 
 
-def distance(how: Recipe, state: State, x, aim, judged, key, delta: jax.Array) -> tuple:
-  """The sum of the distances to the aim, and per picture the distances and whether the surrogate sees the aim.
+def mean_slope(how: Recipe, state: State, x, aim, judged, key, delta: jax.Array) -> tuple:
+  """Means over the networks: the gradient `[b, h, w, c]`, the distances and the hits `[b]` of `distance`."""
+
+  def add(i, total):
+    """The sums with those of network i."""
+    net = jax.tree.map(lambda leaves: leaves[i], (state.surrogate, state.centers))
+    gradient, seen = jax.grad(functools.partial(distance, how, *net, x, aim, judged, key), has_aux=True)(delta)
+    return jax.tree.map(jnp.add, total, (gradient, *seen))
+
+  count, none = len(how.networks), jnp.zeros(len(x))
+  total = pgd.repeat(add, (jnp.zeros_like(delta), none, none), count, how.model.convolutional)
+  return jax.tree.map(lambda sums: sums / count, total)
+
+
+def distance(how: Recipe, net, centers, x, aim, judged, key, delta: jax.Array) -> tuple:
+  """The sum of the distances to the aim, and per picture the distances and whether the network sees the aim.
 
   Args:
+    net: its (params, state); centers: float32 `[classes, d]`, where its features of the classes are.
     judged: True looks without the augmentation.
     key: of the augmentation.
   """
   moved = x + delta
   if how.change:
-    moved = jnp.where(judged, moved, how.change(key, moved, jax.nn.one_hot(aim, state.centers.shape[0]))[0])
-  out = how.model.apply(state.surrogate[0], moved, state=state.surrogate[1], train=False)
-  by_logits = how.loss == "cross_entropy"
-  far = losses.cross_entropy(out.logits, aim) if by_logits else apart(out.features, state.centers[aim])
+    moved = jnp.where(judged, moved, how.change(key, moved, jax.nn.one_hot(aim, len(centers)))[0])
+  out = how.model.apply(net[0], moved, state=net[1], train=False)
+  far = losses.cross_entropy(out.logits, aim) if how.loss == "cross_entropy" else apart(out.features, centers[aim])
   return jnp.sum(far), (far, losses.correct(out.logits, aim))
 
 
@@ -226,8 +249,8 @@ def keep_best(how: Recipe, delta, height, judged, first, best, value) -> tuple[j
 def draw(how: Recipe, seed: int, data: Data, t: int) -> dict:
   """The part of step t."""
   del seed
-  rows = crafted(data, how.copies)
-  size = part_size(len(rows), how.parts)
+  rows = parted.rows(data, how.copies)
+  size = parted.size(len(rows), how.parts)
   places = min(t // how.turns, how.parts - 1) * size + np.arange(size)
   rows_now = rows[np.minimum(places, len(rows) - 1)]
   return {
@@ -238,7 +261,7 @@ def draw(how: Recipe, seed: int, data: Data, t: int) -> dict:
 
 def finish(how: Recipe, state: State, data: Data) -> Data:
   """The pictures with their perturbations in whole grey levels."""
-  done = crafted(data, how.copies)
+  done = parted.rows(data, how.copies)
   place = np.full(data.n, len(done), np.int32)
   place[done] = np.arange(len(done))
   return publish.add_patterns(data, np.asarray(state.whole)[: len(done)], place)
@@ -253,18 +276,6 @@ def store(state: State, number, last, at, delta, best, value) -> State:
   levels = jnp.clip(jnp.round(best * 255).astype(jnp.int32), -state.most, state.most).astype(jnp.int16)
   whole = jax.lax.dynamic_update_slice_in_dim(state.whole, jnp.where(last, levels, before), number * size, 0)
   return state._replace(step=state.step + 1, delta=delta, best=best, value=value, whole=whole)
-
-
-def crafted(data: Data, copies: bool) -> np.ndarray:
-  """The rows of the Data that get a perturbation, int32: those of `train`, with `copies` also those of `test`."""
-  train, test = publish.set_rows(data, "train"), np.asarray(data.sets.get("test", ()), np.int32)
-  return np.concatenate([train, np.setdiff1d(test, train)]) if copies else train
-
-
-def part_size(n: int, parts: int) -> int:
-  """Pictures in a part: large ones are whole multiples of 8, so that devices can share them."""
-  size = -(-n // parts)
-  return size if size < 64 else -(-size // 8) * 8
 
 
 def apart(features: jax.Array, centers: jax.Array) -> jax.Array:
