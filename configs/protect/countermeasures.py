@@ -59,6 +59,8 @@ def get_config(arg: str = "") -> ConfigDict:
     gray=dict(name="defend.gray"),
     bit_depth=dict(name="defend.bit_depth", bits=2),
     blur=dict(name="defend.blur", sigma=1.0, size=5),
+    sharpen=dict(name="defend.sharpen"),
+    warp=dict(name="defend.warp", alpha=pick(tiny=0.5, small=2.0)),
   )
   config.measure = dict(utility=dict(name="audit.utility"))
   return config

@@ -69,7 +69,8 @@ def factors(config: ConfigDict, size: str, pick) -> None:
     train=dict(name="train.supervised", label="position", steps=300, batch_size=128, rate=2e-3, schedule="cosine"),
   )
   by_class = dict(name="protect.noise", kind="class", label="shape", eps=16 / 255)
-  against(config, 16 / 255, {"class": by_class}, k=8)
+  error_min = dict(name="protect.error_min", kind="class", label="shape", eps=16 / 255, steps=300, rate=2e-3)
+  against(config, 16 / 255, {"class": by_class, "error_min": error_min}, k=8)
   config.protect.update(steps=250, batch_size=64)
   config.labellings = ("shape", "texture")
   config.model = dict(name="models.cnn", widths=(32, 64), normalise="none")

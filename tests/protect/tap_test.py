@@ -134,6 +134,51 @@ def test_augmentations_are_looked_through_and_differentiated_and_parts_do_not_ma
   assert (through.arrays["image"] != plain.arrays["image"]).any()
 
 
+@pytest.fixture(scope="module")
+def points(data):
+  """Three points of one training: a shorter run of the same seed is the beginning of a longer one."""
+  run = lambda steps: supervised.train(MODEL, label="colour", steps=steps, rate=3e-3)
+  return [loop.fit(run(steps), data, mode="one", seed=5) for steps in (25, 50, 100)]
+
+
+@pytest.mark.parametrize("loss", tap.LOSSES)
+def test_a_step_against_several_points_follows_the_mean_of_their_gradients(loss, points, few):
+  x, y = to_float(few.arrays["image"]), jnp.asarray(few.arrays["colour"], jnp.int32)
+  centers = [supervised.predict(MODEL, net.params, {}, few.arrays["image"][:40])[1] for net in points]
+  centers = [np.stack([seen[few.arrays["colour"][:40] == c].mean(0) for c in range(4)]) for seen in centers]
+
+  def far(x):
+    outs = [MODEL.apply(net.params, x) for net in points]
+    by_logits = [losses.cross_entropy(out.logits, (y + 2) % 4) for out in outs]
+    by_features = [jnp.mean((out.features - c[(y + 2) % 4]) ** 2, 1) for out, c in zip(outs, centers)]
+    return jnp.sum(jnp.stack(by_logits if loss == "cross_entropy" else by_features))
+
+  kw = dict(loss=loss, offset=2, start="zeros", steps=1, step_size=EPS / 4, parts=1)
+  run = tap.protect(points[-1], label="colour", eps=EPS, checkpoints=points[:-1], **kw)
+  state = run.init(jax.random.key(0), few)
+  state, _ = jax.jit(run.step)(state, run.batch(0, few, 0))
+  slope = jax.grad(far)(x)
+  clear = (jnp.abs(slope) > 1e-5 * jnp.abs(slope).max()) & (x > EPS) & (x < 1 - EPS)
+  np.testing.assert_allclose(state.delta[clear], -jnp.sign(slope)[clear] * EPS / 4, rtol=1e-5)
+
+
+def test_against_several_points_the_mean_over_them_is_fooled_more_than_against_the_last_alone(points, few):
+  def far(made):
+    x, aim = made.arrays["image"][:40], (jnp.asarray(few.arrays["colour"][:40], jnp.int32) + 2) % 4
+    return float(jnp.mean(jnp.stack([losses.cross_entropy(MODEL.apply(net.params, x).logits, aim) for net in points])))
+
+  alone = craft(points[-1], few, offset=2, parts=1)
+  together = craft(points[-1], few, offset=2, parts=1, checkpoints=points[:-1])
+  assert far(together) < far(alone) - 0.02 and share(points[-1], together, "train", 2) == 1
+
+
+def test_checkpoints_of_another_network_are_named(points, few):
+  other = mlp.model(classes=4, widths=(8,))
+  stranger = Subject(other, other.init(jax.random.key(0), few.arrays["image"][:1])[0])
+  with pytest.raises(Invalid, match="protect.checkpoints"):
+    tap.protect(points[-1], label="colour", checkpoints=[stranger]).init(jax.random.key(0), few)
+
+
 @pytest.mark.parametrize("mode", ["jit", "shard_map"])
 def test_four_devices_give_what_one_gives(mode, subject, few):
   run = tap.protect(subject, label="colour", steps=2, parts=2, start="zeros", norm="l2", eps=0.5)
@@ -143,11 +188,6 @@ def test_four_devices_give_what_one_gives(mode, subject, few):
   many, metrics = spread.spread(run.step, mode=mode)(state, batch)
   for a, b in zip(jax.tree.leaves((one.delta, one.best, expected)), jax.tree.leaves((many.delta, many.best, metrics))):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-
-
-def test_large_parts_are_multiples_of_eight_and_cover_everything():
-  assert [tap.part_size(*x) for x in ((11, 10), (630, 10), (1250, 10), (50000, 98))] == [2, 63, 128, 512]
-  assert all(tap.part_size(n, parts) * parts >= n for n in (1, 63, 1000, 12345) for parts in (1, 3, 10))
 
 
 @pytest.mark.parametrize("bad, field", [

@@ -10,6 +10,7 @@ class-wise noise, too, is made of all pictures of `train` and not of a fifth of 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -97,83 +98,127 @@ def protect(
   """
   _check(kind, eps, noise_steps, network_steps, steps, batch_size)
   tx = optim.make(optimizer, rate, max(steps, 1), momentum=momentum, weight_decay=weight_decay, clip=clip)
+  how = Recipe(model, tx, kind, label, eps, step_size, stop, noise_steps, network_steps, batch_size)
+  bind = lambda fn: functools.partial(fn, how)
+  return Procedure(bind(begin), bind(advance), finish, bind(draw), steps, convolutional=model.convolutional)
 
-  def init(key, data: Data) -> State:
-    labels, classes = publish.labels_of(data, label)
-    train, image = publish.set_rows(data, "train"), data.arrays["image"]
-    of_model, key = jax.random.split(key)
-    groups, count = labels, classes
-    if kind == "sample":
-      count = len(train)
-      groups = np.full(data.n, count, np.int32)
-      groups[train] = np.arange(count)
-    params, state = model.init(of_model, image[train[:1]])
-    got = classes_of(model, params, state, image[:1])
-    require(got == classes, "model.classes", got, f"'{label}' has {classes} classes: set it to {classes}")
-    budget, zero = jnp.asarray(eps, jnp.float32), jnp.float32(0)
-    delta = jnp.zeros((count, *image.shape[1:]), jnp.float32)
-    return State(
-      key, jnp.int32(0), params, state, tx.init(params), delta, jnp.asarray(groups), budget,
-      publish.most_levels(budget), zero, zero, jnp.zeros((), bool),
-    )  # fmt: skip
 
-  def step(state: State, batch, axis=None):
-    x, mask, group = to_float(batch["image"]), batch["mask"].astype(jnp.float32), state.groups[batch["row"]]
-    count = safe(allsum(jnp.sum(mask), axis))
-    size = state.eps / 10 if step_size is None else step_size
-    noisy = lambda delta: jnp.clip(x + delta[group], 0, 1)
+class Recipe(NamedTuple):
+  """What `protect` was asked for: its arguments, and `tx`, the network's optimiser."""
 
-    def cost(params, noised, train):
-      out = model.apply(params, noised, state=state.model, train=train, key=jax.random.fold_in(state.key, state.step))
-      each = losses.cross_entropy(out.logits, batch["label"]) * mask
-      return jnp.sum(each) / count, (each, losses.correct(out.logits, batch["label"]) * mask, out.state)
+  model: Model
+  tx: optax.GradientTransformation
+  kind: str
+  label: str
+  eps: Any
+  step_size: Any
+  stop: Any
+  noise_steps: int
+  network_steps: int
+  batch_size: int
 
-    def lower(_, delta):
-      slope = jax.grad(lambda noised: cost(state.params, noised, False)[0])(noisy(delta))
-      moved = pgd.move(delta[group], -slope, state.eps, size)
-      return settle(delta, *gather((group, moved, mask), axis))
 
-    craft = lambda delta: pgd.repeat(lower, delta, noise_steps, model.convolutional)
-    learns = batch["learns"]
-    delta = jax.lax.cond(learns, lambda delta: delta, craft, state.delta) if network_steps else craft(state.delta)
-    (_, (each, right, after)), slope = jax.value_and_grad(cost, has_aux=True)(state.params, noisy(delta), True)
-    updates, opt = tx.update(allsum(slope, axis), state.opt, state.params)
-    learned = optax.apply_updates(state.params, updates), allmean(after, jnp.sum(mask), axis), opt
-    if network_steps:
-      before = state.params, state.model, state.opt
-      learned = jax.tree.map(lambda new, old: jnp.where(learns, new, old), learned, before)
-    hits = allsum(jnp.sum(right), axis)
-    judged = jnp.logical_not(learns) if network_steps else True  # only passes over all of train are
-    right, seen = state.right + jnp.where(judged, hits, 0), state.seen + jnp.where(judged, count, 0)
-    done = batch["last"] & (right >= (1 - stop) * seen)
-    right, seen = jnp.where(batch["last"], 0, right), jnp.where(batch["last"], 0, seen)
-    metrics = {"loss": Tally(allsum(jnp.sum(each), axis), count), "accuracy": Tally(hits, count)}
-    step = state.step + 1
-    return State(state.key, step, *learned, delta, state.groups, state.eps, state.most, right, seen, done), metrics
+def begin(how: Recipe, key: jax.Array, data: Data) -> State:
+  """A fresh network, and no noise yet."""
+  labels, classes = publish.labels_of(data, how.label)
+  require(classes > 1, "protect.label", how.label, "choose a labelling of two classes or more: of one there is no loss")
+  train, image = publish.set_rows(data, "train"), data.arrays["image"]
+  of_model, key = jax.random.split(key)
+  groups, count = labels, classes
+  if how.kind == "sample":
+    count = len(train)
+    groups = np.full(data.n, count, np.int32)
+    groups[train] = np.arange(count)
+  params, state = how.model.init(of_model, image[train[:1]])
+  got = classes_of(how.model, params, state, image[:1])
+  require(got == classes, "model.classes", got, f"'{how.label}' has {classes} classes: set it to {classes}")
+  budget, zero = jnp.asarray(how.eps, jnp.float32), jnp.float32(0)
+  delta = jnp.zeros((count, *image.shape[1:]), jnp.float32)
+  return State(
+    key, jnp.int32(0), params, state, how.tx.init(params), delta, jnp.asarray(groups), budget,
+    publish.most_levels(budget), zero, zero, jnp.zeros((), bool),
+  )  # fmt: skip
 
-  def batch(seed, data: Data, t):
-    train = publish.set_rows(data, "train")
-    count = min(batch_size, len(train))
-    passing = -(-len(train) // count)
-    lap, turn = divmod(t, network_steps + passing)
-    if network_steps == 0 or turn < network_steps:
-      places = shuffled(seed, len(train), count, lap * network_steps + turn if network_steps else t)
-    else:  # a pass in order, its last batch filled up
-      places = (turn - network_steps) * count + np.arange(count)
-    rows = train[np.minimum(places, len(train) - 1)]
-    return {
-      "image": data.arrays["image"][rows], "label": np.asarray(data.arrays[label][rows], np.int32), "row": rows,
-      "mask": (places < len(train)).astype(np.float32), "learns": np.bool_(turn < network_steps),
-      "last": np.bool_(turn == network_steps + passing - 1),
-    }  # fmt: skip
 
-  def finish(state: State, data: Data) -> Data:
-    most, groups = int(state.most), np.asarray(state.groups)
-    whole = np.clip(publish.levels(state.delta, 1.0), -most, most)
-    whole = np.concatenate([whole, np.zeros_like(whole[:1])])
-    return publish.publish(data, lambda image, rows: publish.add(image, whole[groups[rows]]), quantise="none")
+def advance(how: Recipe, state: State, batch, axis=None) -> tuple[State, dict]:
+  """The noise of a batch moves, and the network is trained on it; in the published schedule one of the two."""
+  x, mask = to_float(batch["image"]), batch["mask"].astype(jnp.float32)
+  group, learns = state.groups[batch["row"]], batch["learns"]
+  count = safe(allsum(jnp.sum(mask), axis))
 
-  return Procedure(init, step, finish, batch, steps, convolutional=model.convolutional)
+  cost = functools.partial(cost_of, how, state, batch, count)
+  still = lambda noised: cost(state.params, noised, False)[0]
+  craft = functools.partial(lowered, how, state, x, group, mask, still, axis)
+  delta = jax.lax.cond(learns, lambda delta: delta, craft, state.delta) if how.network_steps else craft(state.delta)
+  (_, (each, right, after)), slope = jax.value_and_grad(cost, has_aux=True)(state.params, noisy(x, delta, group), True)
+  updates, opt = how.tx.update(allsum(slope, axis), state.opt, state.params)
+  learned = optax.apply_updates(state.params, updates), allmean(after, jnp.sum(mask), axis), opt
+  if how.network_steps:
+    before = state.params, state.model, state.opt
+    learned = jax.tree.map(lambda new, old: jnp.where(learns, new, old), learned, before)
+  params, model, opt = learned
+  hits = allsum(jnp.sum(right), axis)
+  judged = jnp.logical_not(learns) if how.network_steps else True  # only passes over all of train are
+  metrics = {"loss": Tally(allsum(jnp.sum(each), axis), count), "accuracy": Tally(hits, count)}
+  state = state._replace(step=state.step + 1, params=params, model=model, opt=opt, delta=delta)
+  return count_pass(how, state, jnp.where(judged, hits, 0), jnp.where(judged, count, 0), batch["last"]), metrics
+
+
+def cost_of(how: Recipe, state: State, batch, count, params, noised: jax.Array, train: bool) -> tuple:
+  """This device's part of the mean loss on noisy pictures; with it the losses, the hits and the model state."""
+  mask = batch["mask"].astype(jnp.float32)
+  out = how.model.apply(params, noised, state=state.model, train=train, key=jax.random.fold_in(state.key, state.step))
+  each = losses.cross_entropy(out.logits, batch["label"]) * mask
+  return jnp.sum(each) / count, (each, losses.correct(out.logits, batch["label"]) * mask, out.state)
+
+
+def noisy(x: jax.Array, delta: jax.Array, group: jax.Array) -> jax.Array:
+  """Pictures `[b, h, w, c]` with the patterns of their groups `[b]`, in [0, 1]."""
+  return jnp.clip(x + delta[group], 0, 1)
+
+
+def lowered(how: Recipe, state: State, x, group, mask, cost, axis, delta: jax.Array) -> jax.Array:
+  """The patterns after `noise_steps` signed steps of a batch down the slope of `cost` (noisy pictures -> scalar)."""
+  size = state.eps / 10 if how.step_size is None else how.step_size
+
+  def one(_, delta):
+    slope = jax.grad(cost)(noisy(x, delta, group))
+    moved = pgd.move(delta[group], -slope, state.eps, size)
+    return settle(delta, *gather((group, moved, mask), axis))
+
+  return pgd.repeat(one, delta, how.noise_steps, how.model.convolutional)
+
+
+def count_pass(how: Recipe, state: State, right, seen, last) -> State:
+  """The state with `right` of `seen` pictures counted, judged and set back to none if the pass ends (`last`)."""
+  right, seen = state.right + right, state.seen + seen
+  done = last & (right >= (1 - how.stop) * seen)
+  return state._replace(right=jnp.where(last, 0, right), seen=jnp.where(last, 0, seen), done=done)
+
+
+def draw(how: Recipe, seed: int, data: Data, t: int) -> dict:
+  """The rows of step t: of a shuffled pass, or in the published schedule of a pass in order for the noise alone."""
+  train, network_steps = publish.set_rows(data, "train"), how.network_steps
+  count = min(how.batch_size, len(train))
+  passing = -(-len(train) // count)
+  lap, turn = divmod(t, network_steps + passing)
+  if network_steps == 0 or turn < network_steps:
+    places = shuffled(seed, len(train), count, lap * network_steps + turn if network_steps else t)
+  else:  # a pass in order, its last batch filled up
+    places = (turn - network_steps) * count + np.arange(count)
+  rows = train[np.minimum(places, len(train) - 1)]
+  return {
+    "image": data.arrays["image"][rows], "label": np.asarray(data.arrays[how.label][rows], np.int32), "row": rows,
+    "mask": (places < len(train)).astype(np.float32), "learns": np.bool_(turn < network_steps),
+    "last": np.bool_(turn == network_steps + passing - 1),
+  }  # fmt: skip
+
+
+def finish(state: State, data: Data) -> Data:
+  """The pictures with their patterns in whole grey levels."""
+  most = int(state.most)
+  whole = np.clip(publish.levels(state.delta, 1.0), -most, most)
+  return publish.add_patterns(data, whole, np.asarray(state.groups))
 
 
 def settle(delta: jax.Array, group: jax.Array, moved: jax.Array, mask: jax.Array) -> jax.Array:

@@ -105,6 +105,17 @@ def add(image: np.ndarray, whole: np.ndarray) -> np.ndarray:
   return np.clip(image.astype(np.int16) + whole, 0, 255).astype(np.uint8)
 
 
+def add_patterns(data: Data, whole: np.ndarray, places: np.ndarray) -> Data:
+  """The protected Data with the pattern `whole[places[row]]` added to every row that is published.
+
+  Args:
+    whole: grey levels int16 `[m, h, w, c]`.
+    places: int `[n]`, of every row of `data`; m stands for no pattern.
+  """
+  whole = np.concatenate([whole, np.zeros_like(whole[:1])])
+  return publish(data, lambda image, rows: add(image, whole[places[rows]]), quantise="none")
+
+
 def stretch(delta, height: int, width: int):
   """Nearest-neighbour interpolation of `[..., h, w, c]` to `[..., height, width, c]`; numpy or JAX."""
   h, w = delta.shape[-3:-1]

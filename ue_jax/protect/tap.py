@@ -5,13 +5,16 @@ under its true label: who trains on it learns classes that are shifted by one. T
 - `target="true"`: hypocritical perturbations (Tao et al., NeurIPS 2021), best against a robust network
   (`train.adversarial`);
 - `loss="features"`: entangled features (Wen et al., ICLR 2023), made for trainers that are robust themselves: with
-  `target="next"` towards the mean features of another class, with `target="away"` away from those of the own.
+  `target="next"` towards the mean features of another class, with `target="away"` away from those of the own;
+- `checkpoints`: self-ensemble protection (Chen et al., ICLR 2023), with an offset of half the classes: against several
+  points of one training at once.
 
 Departure from the reference: random starts are uniform in the ball.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.core import tree
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.pictures import to_float
@@ -27,9 +31,9 @@ from ue_jax.core.tally import Tally
 from ue_jax.core.terms import safe
 from ue_jax.data import augment as augments
 from ue_jax.data.augment import Augment
-from ue_jax.models.model import classes_of
+from ue_jax.models.model import Model, classes_of
 from ue_jax.parallel import spread
-from ue_jax.protect import publish
+from ue_jax.protect import parted, publish
 from ue_jax.protect import surrogate as surrogates
 from ue_jax.train import losses, pgd
 
@@ -44,8 +48,8 @@ class State(NamedTuple):
     delta: float32 `[m, h, w, c]`, of the part and run at hand; best, value: the best of its runs, and how good each is.
     whole: int16 `[parts * m, h, w, c]`, the finished perturbations in grey levels.
     eps, most: the budget, and in whole grey levels.
-    surrogate: its frozen (params, state).
-    centers: float32 `[classes, d]`, mean features of the classes; zeros `[classes, 1]` for the cross entropy.
+    surrogate: frozen (params, state), of all networks on a leading axis.
+    centers: float32 `[networks, classes, d]`, mean features of the classes; zeros with d = 1 for the cross entropy.
   """
 
   key: jax.Array
@@ -75,6 +79,7 @@ def protect(
   augment: Sequence[str | Augment] = (),
   parts: int = 10,
   copies: bool = True,
+  checkpoints: Sequence[Subject] = (),
 ) -> Procedure:
   """One perturbation a picture against a frozen network: Data -> Data with changed `train` and `test_protected`.
 
@@ -91,92 +96,175 @@ def protect(
       its runs is judged without.
     parts: pictures are crafted in so many parts one after another, to bound the memory.
     copies: True crafts the test pictures of `test_protected`, too; False leaves them as they are.
+    checkpoints: further networks of the surrogate's model: all are followed at once, by the mean of their gradients.
+      Published: 15 or 30 points of one training. Not for configs.
 
   Metrics: `loss`, and `reached`: share of pictures that the surrogate takes for the target class (with `away`: for any
-  but the own).
+  but the own); means over the networks.
 
   Raises:
     Invalid: for values out of range, or (from init) what the Data or the surrogate lacks.
   """
   _check(target, loss, eps, norm, steps, restarts, start, parts)
-  model, sign = surrogate.model, 1 if target == "away" else -1
-  lap = steps + (restarts > 1)  # of a run; the last turn of several runs compares them
-  turns = lap * restarts  # of a part
-  change, by_logits = augments.build(augment), loss == "cross_entropy"
+  change = augments.build(augment) if augment else None
+  networks = (surrogate, *checkpoints)
+  how = Recipe(
+    networks, target, loss, label, eps, step_size, steps, restarts, start, offset, norm, change, parts, copies
+  )  # fmt: skip
+  bind = lambda fn: functools.partial(fn, how)
+  turns = parts * how.turns
+  return Procedure(bind(begin), bind(advance), bind(finish), bind(draw), turns, convolutional=how.model.convolutional)
 
-  def init(key, data: Data) -> State:
-    labels, classes = publish.labels_of(data, label)
-    train, image = publish.set_rows(data, "train"), data.arrays["image"]
-    if isinstance(offset, int) and target == "next":
-      require(offset % classes != 0, "protect.offset", offset, f"use 1 to {classes - 1}: not the class itself")
-    got = classes_of(model, surrogate.params, surrogate.state, image[:1])
-    require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{label}', which has {classes}")
-    centers = jnp.zeros((classes, 1))
-    if loss == "features":
-      seen = surrogates.features(surrogate, image[train], surrogates.View())
-      centers = jnp.asarray(class_means(seen, labels[train], classes))
-    budget, size, shape = jnp.asarray(eps, jnp.float32), part_size(len(crafted(data, copies)), parts), image.shape[1:]
-    most = publish.most_levels(budget) if norm == "linf" else jnp.int32(255)
-    zeros, whole = jnp.zeros((size, *shape), jnp.float32), jnp.zeros((size * parts, *shape), jnp.int16)
-    worst = jnp.full(size, LEAST)
-    frozen = surrogate.params, surrogate.state
-    return State(key, jnp.int32(0), zeros, zeros, worst, whole, budget, most, frozen, centers)
 
-  def step(state: State, batch, axis=None):
-    x, mask, at = to_float(batch["image"]), batch["mask"].astype(jnp.float32), batch["at"]
-    number, within = state.step // turns, state.step % turns
-    turn, first, judged = within % lap, within == 0, within % lap == steps
-    key_start, key_view = jax.random.split(spread.local_key(jax.random.fold_in(state.key, state.step), axis))
-    classes, size = state.centers.shape[0], state.delta.shape[0]
-    aim = (batch["label"] + offset) % classes if target == "next" else batch["label"]
+class Recipe(NamedTuple):
+  """What `protect` was asked for: its arguments, `networks`, and `change`, the augmentation or None."""
 
-    begun = pgd.inside(pgd.uniform(key_start, x.shape, state.eps, norm), x)
-    begun = jnp.where(first, 0, begun) if start == "zeros" else begun
-    delta = jnp.where(turn == 0, begun, state.delta[at])
+  networks: tuple[Subject, ...]
+  target: str
+  loss: str
+  label: str
+  eps: Any
+  step_size: Any
+  steps: int
+  restarts: int
+  start: str
+  offset: Any
+  norm: str
+  change: Augment | None
+  parts: int
+  copies: bool
 
-    def distance(delta):
-      moved = x + delta
-      if augment:
-        moved = jnp.where(judged, moved, change(key_view, moved, jax.nn.one_hot(aim, classes))[0])
-      out = model.apply(state.surrogate[0], moved, state=state.surrogate[1], train=False)
-      far = losses.cross_entropy(out.logits, aim) if by_logits else apart(out.features, state.centers[aim])
-      return jnp.sum(far), (far, losses.correct(out.logits, aim))
+  @property
+  def model(self) -> Model:
+    """The network that is attacked."""
+    return self.networks[0].model
 
-    gradient, (far, hit) = jax.grad(distance, has_aux=True)(delta)
-    length = state.eps / 20 if step_size is None else step_size
-    moved = pgd.inside(pgd.move(delta, sign * gradient, state.eps, length, norm), x)
-    delta = jnp.where(judged, delta, moved)
-    value = jnp.where(first, LEAST, state.value[at])
-    better = (judged & (sign * far > value)) if restarts > 1 else jnp.ones_like(mask, bool)
-    best = jnp.where(pgd.of_pictures(better), delta, jnp.where(first, 0, state.best[at]))
-    value = jnp.where(better, sign * far, value)
+  @property
+  def sign(self) -> int:
+    """1 to go up the distance to the aim, -1 to go down."""
+    return 1 if self.target == "away" else -1
 
-    at, *new = spread.gather((jnp.where(mask > 0, at, size), delta, best, value), axis)
-    state = store(state, number, within == turns - 1, at, *new)
-    count = safe(spread.allsum(jnp.sum(mask), axis))
-    reached = 1 - hit if target == "away" else hit
-    total = lambda values: Tally(spread.allsum(jnp.sum(values * mask), axis), count)
-    return state, {"loss": total(far), "reached": total(reached)}
+  @property
+  def lap(self) -> int:
+    """Turns of a run; the last turn of several runs compares them."""
+    return self.steps + (self.restarts > 1)
 
-  def batch(seed, data: Data, t):
-    del seed
-    rows = crafted(data, copies)
-    size = part_size(len(rows), parts)
-    places = min(t // turns, parts - 1) * size + np.arange(size)
-    rows_now = rows[np.minimum(places, len(rows) - 1)]
-    return {
-      "image": data.arrays["image"][rows_now], "label": np.asarray(data.arrays[label][rows_now], np.int32),
-      "at": np.arange(size, dtype=np.int32), "mask": (places < len(rows)).astype(np.float32),
-    }  # fmt: skip
+  @property
+  def turns(self) -> int:
+    """Turns of a part."""
+    return self.lap * self.restarts
 
-  def finish(state: State, data: Data) -> Data:
-    done, whole = crafted(data, copies), np.asarray(state.whole)
-    whole = np.concatenate([whole[: len(done)], np.zeros_like(whole[:1])])
-    place = np.full(data.n, len(done), np.int32)
-    place[done] = np.arange(len(done))
-    return publish.publish(data, lambda image, rows: publish.add(image, whole[place[rows]]), quantise="none")
+  def aim(self, labels: jax.Array, classes: int) -> jax.Array:
+    """The class towards which, or away from which, pictures of `labels` int32 `[b]` are moved."""
+    return (labels + self.offset) % classes if self.target == "next" else labels
 
-  return Procedure(init, step, finish, batch, parts * turns, convolutional=model.convolutional)
+
+def begin(how: Recipe, key: jax.Array, data: Data) -> State:
+  """No picture is crafted yet."""
+  labels, classes = publish.labels_of(data, how.label)
+  train, image = publish.set_rows(data, "train"), data.arrays["image"]
+  if isinstance(how.offset, int) and how.target == "next":
+    require(how.offset % classes != 0, "protect.offset", how.offset, f"use 1 to {classes - 1}: not the class itself")
+  nets = [(net.params, net.state) for net in how.networks]
+  got = classes_of(how.model, *nets[0], image[:1])
+  require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{how.label}', which has {classes}")
+  like = all(tree.shapes(net) == tree.shapes(nets[0]) for net in nets)
+  require(like, "protect.checkpoints", "other parameters", "give points of the training of the surrogate")
+  centers = jnp.zeros((len(nets), classes, 1))
+  if how.loss == "features":
+    seen = [surrogates.features(net, image[train], surrogates.View()) for net in how.networks]
+    centers = jnp.asarray(np.stack([class_means(each, labels[train], classes) for each in seen]))
+  size, shape = parted.size(len(parted.rows(data, how.copies)), how.parts), image.shape[1:]
+  budget = jnp.asarray(how.eps, jnp.float32)
+  most = publish.most_levels(budget) if how.norm == "linf" else jnp.int32(255)
+  zeros, whole = jnp.zeros((size, *shape), jnp.float32), jnp.zeros((size * how.parts, *shape), jnp.int16)
+  worst = jnp.full(size, LEAST)
+  frozen = jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets)
+  return State(key, jnp.int32(0), zeros, zeros, worst, whole, budget, most, frozen, centers)
+
+
+def advance(how: Recipe, state: State, batch, axis=None) -> tuple[State, dict]:
+  """A step of the part at hand, or the comparison of a run with those before it."""
+  x, mask, at = to_float(batch["image"]), batch["mask"].astype(jnp.float32), batch["at"]
+  number, within = state.step // how.turns, state.step % how.turns
+  turn, first, judged = within % how.lap, within == 0, within % how.lap == how.steps
+  key_start, key_view = jax.random.split(spread.local_key(jax.random.fold_in(state.key, state.step), axis))
+
+  begun = pgd.inside(pgd.uniform(key_start, x.shape, state.eps, how.norm), x)
+  begun = jnp.where(first, 0, begun) if how.start == "zeros" else begun
+  delta = jnp.where(turn == 0, begun, state.delta[at])
+  aim = how.aim(batch["label"], state.centers.shape[1])
+  gradient, far, hit = mean_slope(how, state, x, aim, judged, key_view, delta)
+  length = state.eps / 20 if how.step_size is None else how.step_size
+  moved = pgd.inside(pgd.move(delta, how.sign * gradient, state.eps, length, how.norm), x)
+  delta = jnp.where(judged, delta, moved)
+  best, value = keep_best(how, delta, how.sign * far, judged, first, state.best[at], state.value[at])
+
+  at, *new = spread.gather((jnp.where(mask > 0, at, state.delta.shape[0]), delta, best, value), axis)
+  state = store(state, number, within == how.turns - 1, at, *new)
+  count = safe(spread.allsum(jnp.sum(mask), axis))
+  reached = 1 - hit if how.target == "away" else hit
+  total = lambda values: Tally(spread.allsum(jnp.sum(values * mask), axis), count)
+  return state, {"loss": total(far), "reached": total(reached)}
+
+
+def mean_slope(how: Recipe, state: State, x, aim, judged, key, delta: jax.Array) -> tuple:
+  """Means over the networks: the gradient `[b, h, w, c]`, the distances and the hits `[b]` of `distance`."""
+
+  def add(i, total):
+    """The sums with those of network i."""
+    net = jax.tree.map(lambda leaves: leaves[i], (state.surrogate, state.centers))
+    gradient, seen = jax.grad(functools.partial(distance, how, *net, x, aim, judged, key), has_aux=True)(delta)
+    return jax.tree.map(jnp.add, total, (gradient, *seen))
+
+  count, none = len(how.networks), jnp.zeros(len(x))
+  total = pgd.repeat(add, (jnp.zeros_like(delta), none, none), count, how.model.convolutional)
+  return jax.tree.map(lambda sums: sums / count, total)
+
+
+def distance(how: Recipe, net, centers, x, aim, judged, key, delta: jax.Array) -> tuple:
+  """The sum of the distances to the aim, and per picture the distances and whether the network sees the aim.
+
+  Args:
+    net: its (params, state); centers: float32 `[classes, d]`, where its features of the classes are.
+    judged: True looks without the augmentation.
+    key: of the augmentation.
+  """
+  moved = x + delta
+  if how.change:
+    moved = jnp.where(judged, moved, how.change(key, moved, jax.nn.one_hot(aim, len(centers)))[0])
+  out = how.model.apply(net[0], moved, state=net[1], train=False)
+  far = losses.cross_entropy(out.logits, aim) if how.loss == "cross_entropy" else apart(out.features, centers[aim])
+  return jnp.sum(far), (far, losses.correct(out.logits, aim))
+
+
+def keep_best(how: Recipe, delta, height, judged, first, best, value) -> tuple[jax.Array, jax.Array]:
+  """The best perturbations of the runs so far and how good they are: with several runs, judged at their ends."""
+  value = jnp.where(first, LEAST, value)
+  better = (judged & (height > value)) if how.restarts > 1 else jnp.ones_like(height, bool)
+  best = jnp.where(pgd.of_pictures(better), delta, jnp.where(first, 0, best))
+  return best, jnp.where(better, height, value)
+
+
+def draw(how: Recipe, seed: int, data: Data, t: int) -> dict:
+  """The part of step t."""
+  del seed
+  rows = parted.rows(data, how.copies)
+  size = parted.size(len(rows), how.parts)
+  places = min(t // how.turns, how.parts - 1) * size + np.arange(size)
+  rows_now = rows[np.minimum(places, len(rows) - 1)]
+  return {
+    "image": data.arrays["image"][rows_now], "label": np.asarray(data.arrays[how.label][rows_now], np.int32),
+    "at": np.arange(size, dtype=np.int32), "mask": (places < len(rows)).astype(np.float32),
+  }  # fmt: skip
+
+
+def finish(how: Recipe, state: State, data: Data) -> Data:
+  """The pictures with their perturbations in whole grey levels."""
+  done = parted.rows(data, how.copies)
+  place = np.full(data.n, len(done), np.int32)
+  place[done] = np.arange(len(done))
+  return publish.add_patterns(data, np.asarray(state.whole)[: len(done)], place)
 
 
 def store(state: State, number, last, at, delta, best, value) -> State:
@@ -188,18 +276,6 @@ def store(state: State, number, last, at, delta, best, value) -> State:
   levels = jnp.clip(jnp.round(best * 255).astype(jnp.int32), -state.most, state.most).astype(jnp.int16)
   whole = jax.lax.dynamic_update_slice_in_dim(state.whole, jnp.where(last, levels, before), number * size, 0)
   return state._replace(step=state.step + 1, delta=delta, best=best, value=value, whole=whole)
-
-
-def crafted(data: Data, copies: bool) -> np.ndarray:
-  """The rows of the Data that get a perturbation, int32: those of `train`, with `copies` also those of `test`."""
-  train, test = publish.set_rows(data, "train"), np.asarray(data.sets.get("test", ()), np.int32)
-  return np.concatenate([train, np.setdiff1d(test, train)]) if copies else train
-
-
-def part_size(n: int, parts: int) -> int:
-  """Pictures in a part: large ones are whole multiples of 8, so that devices can share them."""
-  size = -(-n // parts)
-  return size if size < 64 else -(-size // 8) * 8
 
 
 def apart(features: jax.Array, centers: jax.Array) -> jax.Array:
