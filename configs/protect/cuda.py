@@ -10,7 +10,9 @@ Every class is convolved with a private random filter; networks learn filter -> 
 filter for all classes, shows that the harm does not come from the convolution itself; test pictures filtered with the
 filter of their own class (`test_protected`) are recognised, those with the filter of the next class are not.
 
-`folder` filters a person's own pictures, PICTURES/CLASS/*.jpg, at full resolution. DIR holds CIFAR-10 as tensorflow-datasets prepares it. Expect at `cifar`: clean test accuracy at least 10 points below
+`folder` filters a person's own pictures, PICTURES/CLASS/*.jpg, at full resolution.
+
+DIR holds CIFAR-10 as tensorflow-datasets prepares it. Expect at `cifar`: clean test accuracy at least 10 points below
 that of a clean training, own-filter test pictures at least 35 points above that, `universal` within 10 points of clean.
 The paper's ResNet-18, 100 epochs: clean 94.7 %, CUDA 18.5 %, own filter 99.9 %, next filter 2.5 %, universal 90.5 %.
 """

@@ -139,6 +139,7 @@ def _thieves(config: ConfigDict, pick, eps: float) -> dict:
     last_layer=train(name="train.last_layer"),
     known=train(train_set="known", steps=pick(tiny=80, small=160, full=2000, cifar=250)),
   )
-  few, some = ("usual", "mixup"), ("usual", "adversarial", "cutmix", "last_layer", "known", "mlp", "resnet", "vgg", "vit")
+  few = ("usual", "mixup")
+  some = ("usual", "adversarial", "cutmix", "last_layer", "known", "mlp", "resnet", "vgg", "vit")
   of = lambda names: {name: made[name] for name in names}
   return pick(tiny=of(few), small=of(some), full=made, cifar=of(some[:-2]))

@@ -6,8 +6,8 @@ import pytest
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
 from ue_jax.core.pictures import to_float
-from ue_jax.models import mlp
 from ue_jax.defend import orthogonal
+from ue_jax.models import mlp
 from ue_jax.train import supervised
 from ue_jax.train.loop import fit
 

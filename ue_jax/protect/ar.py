@@ -22,7 +22,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
 from ue_jax.core.procedure import Procedure
 from ue_jax.protect import publish
-from ue_jax.protect.noise import class_of_each, paint_levels
+from ue_jax.protect.noise import class_of_each
 
 NORMS = ("l2", "linf")
 VALUES = 32 * 32 * 3  # of a picture in the paper
@@ -231,4 +231,4 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
     A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8.
   """
   whole = grey_levels(state, data)
-  return lambda picture, row: paint_levels(picture, whole(np.asarray([row]))[0])
+  return lambda picture, row: publish.paint_levels(picture, whole(np.asarray([row]))[0])

@@ -206,6 +206,14 @@ def protect(
   return Procedure(init, step, finish, batch, steps, lambda state, _: {"bayes_error": look(state)}, every, None, loops)
 
 
+def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
+  """`fn(picture, row)` for pictures of any size: the noise of that row of `train`; see `publish.pattern_painter`."""
+  train = publish.set_rows(data, "train")
+  place = np.full(data.n, len(train), np.int32)
+  place[train] = np.arange(len(train))
+  return publish.pattern_painter(grey_levels(state), place)
+
+
 _SMALL = 1e-12  # of Adam: where gradients are those of a mean over thousands of pictures, 1e-8 is not small
 
 

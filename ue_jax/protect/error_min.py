@@ -11,6 +11,7 @@ class-wise noise, too, is made of all pictures of `train` and not of a fifth of 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -216,9 +217,19 @@ def draw(how: Recipe, seed: int, data: Data, t: int) -> dict:
 
 def finish(state: State, data: Data) -> Data:
   """The pictures with their patterns in whole grey levels."""
+  return publish.add_patterns(data, grey_levels(state), np.asarray(state.groups))
+
+
+def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
+  """`fn(picture, row)` for pictures of any size: the pattern of that row of `data`; see `publish.pattern_painter`."""
+  require(len(state.groups) == data.n, "data", f"{data.n} rows", f"give the Data of init, {len(state.groups)} rows")
+  return publish.pattern_painter(grey_levels(state), np.asarray(state.groups))
+
+
+def grey_levels(state: State) -> np.ndarray:
+  """The patterns in whole grey levels, int16 `[groups, h, w, c]`, none beyond floor(255 eps)."""
   most = int(state.most)
-  whole = np.clip(publish.levels(state.delta, 1.0), -most, most)
-  return publish.add_patterns(data, whole, np.asarray(state.groups))
+  return np.clip(publish.levels(state.delta, 1.0), -most, most)
 
 
 def settle(delta: jax.Array, group: jax.Array, moved: jax.Array, mask: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
 from ue_jax.core.procedure import Procedure
 from ue_jax.protect import publish
-from ue_jax.protect.noise import class_of_each, paint_levels
+from ue_jax.protect.noise import class_of_each
 
 NORMS = ("rms", "linf")
 DIMENSIONS = 2048  # of a cloud at most: its linear mix is a square matrix a class
@@ -157,7 +157,7 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
     A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8.
   """
   cells, side, size = np.asarray(state.cells), int(state.side), data.arrays["image"].shape[1:3]
-  return lambda picture, row: paint_levels(picture, mosaic(cells[row], side, *size))
+  return lambda picture, row: publish.paint_levels(picture, mosaic(cells[row], side, *size))
 
 
 def _lengths(size: int, side: int) -> np.ndarray:

@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.core.errors import Invalid, require
+from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
-from ue_jax.core.pictures import to_bytes
 from ue_jax.core.procedure import Procedure
 from ue_jax.protect import surrogate as surrogates
-from ue_jax.protect.publish import add, check_budget, labels_of, most_levels, publish, set_rows, stretch
+from ue_jax.protect.publish import check_budget, labels_of, most_levels, paint_levels, publish, set_rows
 
 KINDS = ("clean", "sample", "cluster", "class", "permuted", "universal")
 
@@ -149,15 +148,6 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
     return paint_levels(picture, pattern.astype(np.int16) * grey)
 
   return paint
-
-
-def paint_levels(picture: np.ndarray, whole: np.ndarray) -> np.ndarray:
-  """One picture of any size plus a perturbation in grey levels `[h, w, c]`, stretched to it."""
-  good = picture.ndim == 3 and picture.shape[-1] in (1, whole.shape[-1])
-  if not good:
-    raise Invalid("picture", picture.shape, f"give [height, width, {whole.shape[-1]}]")
-  picture = picture if picture.dtype == np.uint8 else to_bytes(np.asarray(picture))
-  return add(picture, stretch(whole, *picture.shape[:2])[..., : picture.shape[-1]])
 
 
 @jax.jit

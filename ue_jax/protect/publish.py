@@ -123,6 +123,36 @@ def stretch(delta, height: int, width: int):
   return delta[..., rows[:, None], columns, :]
 
 
+def paint_levels(picture: np.ndarray, whole: np.ndarray) -> np.ndarray:
+  """One picture of any size plus a perturbation in grey levels `[h, w, c]`, stretched to it."""
+  good = picture.ndim == 3 and picture.shape[-1] in (1, whole.shape[-1])
+  if not good:
+    raise Invalid("picture", picture.shape, f"give [height, width, {whole.shape[-1]}]")
+  picture = picture if picture.dtype == np.uint8 else to_bytes(np.asarray(picture))
+  return add(picture, stretch(whole, *picture.shape[:2])[..., : picture.shape[-1]])
+
+
+def pattern_painter(whole: np.ndarray, places: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:
+  """`fn(picture, row)` for pictures of any size: the pattern `whole[places[row]]`, stretched to the picture.
+
+  Args:
+    whole: grey levels int16 `[m, h, w, c]`.
+    places: int `[n]`, of every row of the Data; m stands for no pattern.
+
+  Returns:
+    A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8. It refuses a
+    row without a pattern: what is painted must be protected.
+  """
+
+  def paint(picture, row):
+    """The protected picture, uint8 of the same height and width."""
+    good = places[row] < len(whole)
+    require(good, "data.test", f"row {row}", "leave no picture out (data.test=0.0): noise was made for `train` only")
+    return paint_levels(picture, whole[places[row]])
+
+  return paint
+
+
 def check_budget(eps, norm: str, field: str = "protect") -> None:
   """Raises `Invalid` for an unknown norm, or an eps that is no budget for it (traced values pass)."""
   require(norm in ("linf", "l2"), f"{field}.norm", norm, "choose 'linf' or 'l2'")

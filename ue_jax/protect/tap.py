@@ -15,7 +15,7 @@ Departure from the reference: random starts are uniform in the ball.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -265,6 +265,14 @@ def finish(how: Recipe, state: State, data: Data) -> Data:
   place = np.full(data.n, len(done), np.int32)
   place[done] = np.arange(len(done))
   return publish.add_patterns(data, np.asarray(state.whole)[: len(done)], place)
+
+
+def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
+  """`fn(picture, row)` for pictures of any size: the noise of that row of `train`; see `publish.pattern_painter`."""
+  train = publish.set_rows(data, "train")
+  place = np.full(data.n, len(train), np.int32)
+  place[train] = np.arange(len(train))
+  return publish.pattern_painter(np.asarray(state.whole)[: len(train)], place)
 
 
 def store(state: State, number, last, at, delta, best, value) -> State:

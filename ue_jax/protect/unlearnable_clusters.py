@@ -31,7 +31,6 @@ from ue_jax.parallel import mesh
 from ue_jax.parallel.spread import allsum, gather
 from ue_jax.protect import perturbation, publish
 from ue_jax.protect import surrogate as surrogates
-from ue_jax.protect.noise import paint_levels
 from ue_jax.train.batches import shuffled
 
 
@@ -254,7 +253,7 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
   """
   whole, labels = grey_levels(state), np.asarray(state.labels)
   require(len(labels) == data.n, "data", f"{data.n} rows", f"give the Data of init, {len(labels)} rows")
-  return lambda picture, row: paint_levels(picture, whole[labels[row]])
+  return publish.pattern_painter(whole, labels)
 
 
 def _over(fn: Callable, chunk: int) -> Callable:
