@@ -146,7 +146,6 @@ def advance(how: Recipe, state: State, batch, axis=None) -> tuple[State, dict]:
   x, mask = to_float(batch["image"]), batch["mask"].astype(jnp.float32)
   group, learns = state.groups[batch["row"]], batch["learns"]
   count = safe(allsum(jnp.sum(mask), axis))
-
   cost = functools.partial(cost_of, how, state, batch, count)
   still = lambda noised: cost(state.params, noised, False)[0]
   craft = functools.partial(lowered, how, state, x, group, mask, still, axis)

@@ -168,11 +168,11 @@ def robust_loss(how: Recipe, params, state, x: jax.Array, labels: jax.Array, del
     moved, targets = x + delta, labels
     if how.change:
       moved, targets = how.change(key_view, moved, jax.nn.one_hot(labels, classes))
-    fixed = jax.lax.stop_gradient((moved, targets))
+    fixed = jax.lax.stop_gradient((moved, targets))  # what is found there is a constant, too
     attack = adversarial.perturb(
       how.model, params, state, *fixed, how.radius, key_attack, how.attack_size, how.attack_steps
     )  # fmt: skip
-    out = how.model.apply(params, moved + jax.lax.stop_gradient(attack), state=state, train=False)
+    out = how.model.apply(params, moved + attack, state=state, train=False)
     return losses.cross_entropy(out.logits, targets)
 
   return jnp.mean(jax.vmap(one)(jax.random.split(key, how.samples)), axis=0)
