@@ -4,6 +4,7 @@
   python -m experiments.run --config configs/protect/error_min.py:small --workdir runs/em  # minutes: three seeds
   python -m experiments.run --config configs/protect/error_min.py:cifar --config.data.path=DIR  # 3000 of CIFAR-10
   python -m experiments.run --config configs/protect/error_min.py       --config.data.path=DIR  # one GPU: all of it
+  python -m experiments.run --config configs/protect/error_min.py:folder --config.data.path=PICTURES --key_file=mine.key
 
 A network is trained on the pictures while their noise lowers its loss, so that there is nothing left to learn. Rows:
 `em_sample` (a pattern a picture) and `em_class` (a pattern a class) of noise and network in turns, batch by batch;
@@ -38,10 +39,14 @@ from configs import common
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = common.sizes(arg, "cifar")
+  size, pick = common.sizes(arg, "cifar", "folder")
   config = ConfigDict()
   config.title = f"Error-minimising noise ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,), cifar=(0,))
+  if size == "folder":  # a person's own pictures, PICTURES/CLASS/*.jpg, at full resolution
+    common.class_folders(config, "error_min", kind="class", eps=16 / 255, steps=300, batch_size=64)
+    config.model = dict(name="models.cnn", widths=(32, 64))
+    return config
   common.digits_or_cifar(config, size, pick, dict(name="models.mlp", widths=(128,)))
   # digits have strokes as bright as can be: at 16 / 255 noise by class cost .01 only
   eps = pick(tiny=64 / 255, full=8 / 255, cifar=16 / 255)

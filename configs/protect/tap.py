@@ -4,6 +4,7 @@
   python -m experiments.run --config configs/protect/tap.py:small --workdir runs/tap  # minutes: three seeds
   python -m experiments.run --config configs/protect/tap.py:cifar --config.data.path=DIR  # minutes: 3000 of CIFAR-10
   python -m experiments.run --config configs/protect/tap.py       --config.data.path=DIR  # one GPU: all of CIFAR-10
+  python -m experiments.run --config configs/protect/tap.py:folder --config.data.path=PICTURES --key_file=mine.key
 
 Every picture is moved until a network that was trained on clean ones takes it for another class, and published under
 its true label. Rows: `next` (towards the next class, as published), `half` (five classes on, as in self-ensemble
@@ -39,10 +40,16 @@ from configs import common
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = common.sizes(arg, "cifar")
+  size, pick = common.sizes(arg, "cifar", "folder")
   config = ConfigDict()
   config.title = f"Targeted adversarial poisons ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,), cifar=(0,))
+  if size == "folder":  # a person's own pictures, PICTURES/CLASS/*.jpg, at full resolution
+    common.class_folders(config, "tap", eps=16 / 255, steps=100, copies=False)
+    network = dict(name="models.cnn", widths=(32, 64))
+    train = dict(name="train.supervised", steps=300, batch_size=64, rate=2e-3, schedule="cosine", augment=("flip",))
+    config.surrogate = dict(model=network, train=train)
+    return config
   common.digits_or_cifar(config, size, pick, dict(name="models.mlp", widths=(128,)))
   config.surrogate = dict(model=dict(config.model), train=dict(config.train))
   # as in the configs beside this one: digits have strokes as bright as can be
