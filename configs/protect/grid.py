@@ -95,6 +95,11 @@ def _protections(eps: float, pick, real: bool) -> dict:
     clusters=dict(name="protect.unlearnable_clusters", eps=eps, k=10, steps=pick(tiny=30, small=100), batch_size=64),
     error_min=dict(name="protect.error_min", kind="sample", eps=eps, noise_steps=3, **steps),
     error_min_class=dict(name="protect.error_min", kind="class", eps=eps, **steps),
+    rem=dict(name="protect.rem", eps=eps, **pick(
+      tiny=dict(steps=50, batch_size=64, noise_steps=2, samples=1, attack_steps=2, augment=("crop:1",)),
+      small=dict(steps=200, batch_size=64, noise_steps=3, samples=2, attack_steps=3, augment=("crop:1",)),
+      full=dict(steps=5000, augment=("crop:4", "flip")),
+    )),
     tap=dict(name="protect.tap", eps=eps, steps=pick(tiny=20, small=50, full=250)),
     bayes_error=dict(name="protect.bayes_error", eps=eps, steps=pick(tiny=60, small=300, full=2000)),
   )
