@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ue_jax.core.build import find
+from ue_jax.core.build import find, remembered
 from ue_jax.core.errors import require
 
 # arguments that the pipeline can supply
 GIVEN = ("model", "train", "surrogate", "label", "classes", "vocabulary", "clean", "protected")
+HELD = ("data", "mix")  # whose factories give Data itself
 NAMES = {"pretrained": "model", "score": "cluster"}  # stage kinds which are not factories -> the factory they lean on
 
 
@@ -119,6 +121,14 @@ def near(word: str, words: Iterable[str]) -> str:
 
 
 def make(kind: str, config: Mapping[str, Any], **more: Any) -> Any:
-  """Calls the factory of a stage with its config as keyword arguments; `check` has looked at their names."""
+  """Calls the factory of a stage with its config as keyword arguments; `check` has looked at their names.
+
+  Equal settings give one and the same Procedure: what was traced and compiled for the first of eight trainings serves
+  the others.
+  """
   arguments = {**config, **more}
-  return find(kind, arguments.pop("name"))(**arguments)
+  factory = find(kind, arguments.pop("name"))
+  return (factory if kind in HELD else _remembered(factory))(**arguments)
+
+
+_remembered = functools.lru_cache(maxsize=32)(remembered)

@@ -35,11 +35,11 @@ def test_vmap_over_keys_is_the_loop(name):
 
 
 def test_crop_without_padding_is_the_identity(key):
-  assert np.array_equal(augment.crop(0)(key, IMAGES, TARGETS)[0], IMAGES)
+  assert np.array_equal(jax.jit(augment.crop(0))(key, IMAGES, TARGETS)[0], IMAGES)
 
 
 def test_each_crop_is_a_window_of_the_padded_picture(key):
-  out = np.asarray(augment.crop(2)(key, IMAGES, TARGETS)[0])
+  out = np.asarray(jax.jit(augment.crop(2))(key, IMAGES, TARGETS)[0])
   padded = np.pad(np.asarray(IMAGES), ((0, 0), (2, 2), (2, 2), (0, 0)))
   corners = []
   for i in range(B):
@@ -54,18 +54,18 @@ def test_flip_of_all_twice_is_the_identity_and_of_none_too(key):
   once = always(key, IMAGES, TARGETS)[0]
   assert np.array_equal(once, IMAGES[:, :, ::-1])
   assert np.array_equal(always(key, once, TARGETS)[0], IMAGES)
-  assert np.array_equal(augment.flip(0.0)(key, IMAGES, TARGETS)[0], IMAGES)
+  assert np.array_equal(jax.jit(augment.flip(0.0))(key, IMAGES, TARGETS)[0], IMAGES)
 
 
 def test_flip_mirrors_about_half_of_the_pictures(key):
   many = jnp.tile(IMAGES[:1], (1000, 1, 1, 1))
-  flipped = (np.asarray(augment.flip()(key, many, jnp.zeros((1000, 1)))[0]) != np.asarray(many)).any((1, 2, 3))
+  flipped = (np.asarray(jax.jit(augment.flip())(key, many, jnp.zeros((1000, 1)))[0]) != np.asarray(many)).any((1, 2, 3))
   assert 420 < flipped.sum() < 580
 
 
 def test_mixup_blends_pictures_and_targets_with_one_weight_and_partner(key):
   images = jnp.broadcast_to(TARGETS @ jnp.arange(1, K + 1.0)[:, None], (B, H * W)).reshape(B, H, W, 1) / K
-  out, targets = augment.mixup(1.0)(key, images, TARGETS)
+  out, targets = jax.jit(augment.mixup(1.0))(key, images, TARGETS)
   np.testing.assert_allclose(out[:, 0, 0, 0], targets @ jnp.arange(1, K + 1.0) / K, atol=1e-6)
   assert not np.allclose(targets, TARGETS)
 
@@ -94,7 +94,7 @@ def test_cutmix_targets_are_the_share_of_pixels_that_were_kept():
 
 
 def test_cutmix_pastes_a_rectangle(key):
-  out, _ = augment.cutmix(1.0)(jax.random.key(2), IMAGES, TARGETS)
+  out, _ = jax.jit(augment.cutmix(1.0))(jax.random.key(2), IMAGES, TARGETS)
   differs = np.asarray((out != IMAGES).any(-1))
   inside = differs.any(0)
   rows, columns = inside.any(1), inside.any(0)
@@ -103,7 +103,7 @@ def test_cutmix_pastes_a_rectangle(key):
 
 def test_cutout_blackens_exactly_the_square_and_nothing_else():
   before = np.tile(np.asarray(IMAGES), (20, 1, 1, 1))
-  out = np.asarray(augment.cutout(3)(jax.random.key(0), jnp.asarray(before), jnp.zeros((120, 1)))[0])
+  out = np.asarray(jax.jit(augment.cutout(3))(jax.random.key(0), jnp.asarray(before), jnp.zeros((120, 1)))[0])
   black = (out == 0).all(-1)
   assert np.array_equal(out[~black], before[~black])
   areas = black.sum((1, 2))
@@ -113,7 +113,7 @@ def test_cutout_blackens_exactly_the_square_and_nothing_else():
 
 
 def test_cutout_of_nothing_is_the_identity(key):
-  assert np.array_equal(augment.cutout(0)(key, IMAGES, TARGETS)[0], IMAGES)
+  assert np.array_equal(jax.jit(augment.cutout(0))(key, IMAGES, TARGETS)[0], IMAGES)
 
 
 @pytest.mark.parametrize("factory", [augment.mixup, augment.cutmix, augment.flip])

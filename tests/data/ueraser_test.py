@@ -26,7 +26,7 @@ def slow_refine(grid, noise):
 
 def test_a_step_is_diamonds_and_squares_point_by_point():
   grid, noise = RNG.normal(size=(2, 3, 3)), RNG.normal(size=(2, 5, 5))
-  found = ueraser.refine(jnp.asarray(grid, jnp.float32), jnp.asarray(noise, jnp.float32))
+  found = jax.jit(ueraser.refine)(jnp.asarray(grid, jnp.float32), jnp.asarray(noise, jnp.float32))
   np.testing.assert_allclose(found, [slow_refine(g, n) for g, n in zip(grid, noise)], atol=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_contrast_keeps_mid_grey_and_stretches_all_distances_to_it_alike(key):
 
 def test_shuffled_channels_are_the_same_channels_in_every_order_alike(key):
   many = jnp.tile(jnp.asarray([0.1, 0.5, 0.9], jnp.float32), (1200, 1, 1, 1))
-  found = np.asarray(ueraser.channel_shuffle(1.0)(key, many, NONE)[0])[:, 0, 0]
+  found = np.asarray(jax.jit(ueraser.channel_shuffle(1.0))(key, many, NONE)[0])[:, 0, 0]
   np.testing.assert_array_equal(np.sort(found), np.asarray(many)[:, 0, 0])
   _, counts = np.unique(found, axis=0, return_counts=True)
   assert len(counts) == 6 and counts.min() > 150
@@ -77,4 +77,4 @@ def test_grey_pictures_and_traced_numbers_pass(key):
   traced = jax.jit(lambda share, high: ueraser.plasma_brightness(share, intensity=(0.5, high))(key, grey, NONE)[0])
   plain = jax.jit(ueraser.plasma_brightness(1.0))(key, grey, NONE)[0]
   np.testing.assert_allclose(traced(jnp.float32(1), jnp.float32(1)), plain, atol=1e-6)
-  np.testing.assert_array_equal(ueraser.channel_shuffle(1.0)(key, grey, NONE)[0], grey)
+  np.testing.assert_array_equal(jax.jit(ueraser.channel_shuffle(1.0))(key, grey, NONE)[0], grey)

@@ -142,8 +142,8 @@ def test_a_zero_tap_is_a_model_without_that_part(site, silent):
 def test_taps_read_what_their_names_say():
   seen = {}
   taps = {f"block_1/{site}": lambda x, site=site: seen.setdefault(site, x) for site in transformer.SITES}
-  out = NET.apply(params(), IDS, taps=taps)
-  block = params()["block_1"]
+  out, seen = jax.jit(lambda params: (NET.apply(params, IDS, taps=taps), seen))(params())
+  out, seen, block = *jax.device_get((out, seen)), params()["block_1"]
   assert seen["gate"].shape == seen["keys"].shape == (2, 6, 12)
   np.testing.assert_allclose(seen["mlp_out"], seen["keys"] @ block["down"]["kernel"], atol=1e-5)
   np.testing.assert_allclose(out.features, rms(np.asarray(seen["residual"]), params()["norm"]["scale"]), atol=1e-4)
@@ -160,7 +160,7 @@ def test_a_tied_model_has_no_head_and_reads_with_the_embedding(key):
   net = transformer.model(13, 16, 1, 4, tied=True)
   tied, _ = net.init(key, IDS)
   assert "head" not in tied
-  out = net.apply(tied, IDS)
+  out = jax.jit(net.apply)(tied, IDS)
   np.testing.assert_allclose(out.logits, out.features @ tied["embed"]["embedding"].T, atol=1e-5)
 
 

@@ -127,6 +127,8 @@ def test_labels_do_not_matter_and_keys_decide(subject, data):
   for same in made[1:4]:
     np.testing.assert_array_equal(made[0], same)
   assert (made[0] != made[4]).any()
+  one, other = (np.asarray(procedure.init(jax.random.key(s), data).delta) for s in (0, 1))
+  assert (one != other).any() and (one[0] != one[1]).any() and np.abs([one, other]).max() == np.float32(EPS)
 
 
 def test_k_vmapped_runs_equal_runs_one_after_another(subject, data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -63,6 +64,24 @@ def build(kind: str, name: str, /, **kwargs: Any) -> Any:
     if not optional and key not in kwargs:
       raise Invalid(f"{kind}.{key}", "(missing)", f"{name} needs it")
   return factory(**kwargs)
+
+
+def remembered(factory: Callable[..., Any]) -> Callable[..., Any]:
+  """The factory that gives one and the same result for equal settings: what was compiled for it serves again.
+
+  What cannot be hashed (arrays, a subject, a traced number) is made anew every time.
+  """
+  held = functools.lru_cache(maxsize=32, typed=True)(factory)
+
+  @functools.wraps(factory)
+  def make(*args: Any, **kwargs: Any) -> Any:
+    try:
+      hash((args, *kwargs.values()))
+    except TypeError:
+      return factory(*args, **kwargs)
+    return held(*args, **kwargs)
+
+  return make
 
 
 def with_options(own: Callable, of: Callable) -> inspect.Signature:

@@ -27,6 +27,7 @@ def defend(bits=2, test: bool = False) -> Procedure:
   return once(lambda key, data: rewrite(data, lambda x: transform(x, bits), test=test))
 
 
+@jax.jit
 def transform(x: jax.Array, bits=2) -> jax.Array:
   """Rounds `[b, h, w, c]` to 2^bits equally spaced levels with both ends kept; bytes give bytes, floats floats.
 

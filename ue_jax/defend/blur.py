@@ -6,6 +6,8 @@ deviations below 0.8 are refused.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,7 @@ def window(sigma, size: int) -> jax.Array:
   return weight / jnp.sum(weight)
 
 
+@functools.partial(jax.jit, static_argnames="size")
 def transform(x: jax.Array, sigma=1.0, size: int = 5) -> jax.Array:
   """Separable Gaussian blur of `[b, h, w, c]` with repeated edges; bytes give bytes, floats in [0, 1] floats."""
   weight, pad = window(sigma, size), size // 2

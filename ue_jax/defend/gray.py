@@ -18,6 +18,7 @@ def defend(test: bool = True) -> Procedure:
   return once(lambda key, data: rewrite(data, transform, test=test))
 
 
+@jax.jit
 def transform(x: jax.Array) -> jax.Array:
   """Luma in as many equal channels as before, `[b, h, w, 1 or 3]`; bytes give bytes, floats in [0, 1] floats."""
   if x.shape[-1] == 1:

@@ -50,6 +50,7 @@ def kernel(key: jax.Array, centre=2.5, spread=0.25) -> jax.Array:
   return (around / jnp.sum(around) * (1 - middle)).at[1, 1].set(middle)
 
 
+@jax.jit
 def sharpen(x: jax.Array, weights: jax.Array) -> jax.Array:
   """The picture float32 `[h, w, c]` correlated with `[3, 3]`, edges repeated, cut at 0 and 1."""
   h, w, _ = x.shape
@@ -57,6 +58,7 @@ def sharpen(x: jax.Array, weights: jax.Array) -> jax.Array:
   return jnp.clip(sum(weights[i, j] * padded[i : i + h, j : j + w] for i in range(3) for j in range(3)), 0, 1)
 
 
+@jax.jit
 def low_pass(x: jax.Array, keep=0.3) -> jax.Array:
   """The picture `[h, w, c]` from its lowest DCT coefficients, `ceil(keep h w)` of them; not cut to a range."""
   rows, columns = jnp.asarray(dct(x.shape[0])), jnp.asarray(dct(x.shape[1]))

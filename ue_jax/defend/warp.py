@@ -35,6 +35,7 @@ def defend(alpha=2.0, test: bool = False) -> Procedure:
   return once(run)
 
 
+@jax.jit
 def warp(x: jax.Array, offsets: jax.Array) -> jax.Array:
   """The picture read at its places plus `offsets`, between pixels by bilinear interpolation.
 

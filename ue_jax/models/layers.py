@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ue_jax.core.build import remembered
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.pictures import to_float
 from ue_jax.core.tree import named_leaves
@@ -100,7 +101,7 @@ def wrap(
   Batch statistics become the model's `state`; `key` feeds dropout.
 
   Args:
-    module: the flax module; its fields must be hashable, since equal modules share one Model.
+    module: the flax module; equal ones get one and the same Model.
     convolutional: see `Model`.
     std: rule of initialisation, see `initialise`.
     stateful: it has batch statistics.
@@ -112,9 +113,9 @@ def wrap(
   return _wrapped(module, convolutional, std, stateful, tuple(sites))
 
 
-@functools.lru_cache(maxsize=64)
+@remembered
 def _wrapped(module: nn.Module, convolutional: bool, std: Std, stateful: bool, sites: tuple[str, ...]) -> Model:
-  """Equal modules get one and the same Model: what was traced or compiled for its `apply` serves all of them."""
+  """A Model, one for all equal modules: what was traced or compiled for its `apply` serves all of them."""
 
   @functools.lru_cache(maxsize=16)
   def shapes(shape, dtype):  # finding them traces the module, which takes longer than the draw

@@ -143,7 +143,7 @@ def spread(
     n = _usable(state, axes, len(devices)) if sliced else len(devices)
     batch, cuts = _cut(batch, None if sliced else batch_axes, n, strict=mode != "jit")
     leaves, tree = jax.tree.flatten(batch)
-    compiled = make(step, tuple(devices[:n]), _Axes(axes), tree, tuple(cuts), donate)
+    compiled = make(step, tuple(devices[:n]), Axes(axes), tree, tuple(cuts), donate)
     return compiled(state, leaves)
 
   return run
@@ -162,7 +162,7 @@ def collect(state: Any) -> Any:
   return jax.tree.map(one, state)
 
 
-class _Axes:
+class Axes:
   """A prefix tree as a hashable value (None counts as a leaf)."""
 
   def __init__(self, axes: Any):
@@ -178,7 +178,7 @@ class _Axes:
     return [a for a, part in zip(self.leaves, parts) for _ in jax.tree.leaves(part)]
 
   def __eq__(self, other):
-    return isinstance(other, _Axes) and (self.leaves, self.tree) == (other.leaves, other.tree)
+    return isinstance(other, Axes) and (self.leaves, self.tree) == (other.leaves, other.tree)
 
   def __hash__(self):
     return hash((self.leaves, self.tree))
@@ -186,7 +186,7 @@ class _Axes:
 
 def _usable(state: Any, axes: Any, n: int) -> int:
   """The largest number of devices up to `n` that divides every sliced axis of the state."""
-  sizes = [x.shape[0] for x, a in zip(jax.tree.leaves(state), _Axes(axes).over(state)) if a is not None]
+  sizes = [x.shape[0] for x, a in zip(jax.tree.leaves(state), Axes(axes).over(state)) if a is not None]
   common = math.gcd(*sizes)
   return next(d for d in range(n, 0, -1) if common % d == 0)
 
@@ -195,7 +195,7 @@ def _cut(batch: Any, batch_axes: Any, n: int, strict: bool) -> tuple[Any, list]:
   """The padded batch, and for every leaf the axis that is cut over the devices (None: replicated)."""
   paths = jax.tree_util.tree_flatten_with_path(batch)[0]
   tree = jax.tree.structure(batch)
-  axes = [None] * len(paths) if batch_axes is None else _Axes(batch_axes).over(batch)
+  axes = [None] * len(paths) if batch_axes is None else Axes(batch_axes).over(batch)
   names = [path_name(path) for path, _ in paths]
   masked = {name.rpartition("/")[0] for name in names if _is_mask(name)}
   leaves, cuts = [], []

@@ -143,12 +143,14 @@ def search(key: jax.Array, classes: int, shape: tuple[int, int, int], response=1
   return jax.lax.while_loop(going, body, start)
 
 
+@functools.partial(jax.jit, static_argnames="channels")
 def process(key: jax.Array, channels: int) -> jax.Array:
   """Random weights `[3, 3, c]`: Gaussian over their sum, 0 in the last place."""
   drawn = jax.random.normal(key, (9, channels), jnp.float32).at[8].set(0)
   return (drawn / jnp.sum(drawn, 0)).reshape(3, 3, channels)
 
 
+@functools.partial(jax.jit, static_argnames="size")
 def signal(key: jax.Array, weights: jax.Array, size: tuple[int, int]) -> jax.Array:
   """One autoregressive signal, float32 `[h, w, c]`, not scaled.
 

@@ -9,6 +9,7 @@ Departures from the reference: an all-black picture stays black instead of divid
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -93,6 +94,7 @@ def protect(
   return Procedure(init, step, finish, steps=0)
 
 
+@functools.partial(jax.jit, static_argnames=("classes", "size"))
 def filters(key: jax.Array, classes: int, size: int, blur) -> jax.Array:
   """One filter a class, float32 `[classes, size, size]`: uniform in [0, blur] with one random entry set to 1."""
   key_values, key_place = jax.random.split(key)
@@ -115,6 +117,7 @@ def reference_stream(seed: int, classes: int, size: int, blur: float, n: int) ->
   return bank, stream.uniform(size=n).astype(np.float32)
 
 
+@jax.jit
 def convolve(x: jax.Array, bank: jax.Array) -> jax.Array:
   """Cross-correlation of pictures `[b, h, w, c]` with one filter each `[b, k, k]`, zero padding, all channels alike.
 
@@ -128,6 +131,7 @@ def convolve(x: jax.Array, bank: jax.Array) -> jax.Array:
   return sum(weight[:, u, v] * x[:, u : u + h, v : v + w] for u in range(size) for v in range(size))
 
 
+@jax.jit
 def transform(x: jax.Array, bank: jax.Array) -> jax.Array:
   """CUDA on float pictures `[b, h, w, c]` with one filter each: convolved, then divided by each picture's maximum."""
   out = convolve(x, bank)

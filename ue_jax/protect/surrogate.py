@@ -46,6 +46,7 @@ def input_size(view: View, shape: tuple[int, ...]) -> tuple[int, int]:
   return (view.size, view.size) if view.size else tuple(shape[-3:-1])
 
 
+@functools.partial(jax.jit, static_argnames="view")
 def look(x: jax.Array, view: View, key: jax.Array | None = None, index: jax.Array | None = None) -> jax.Array:
   """Pictures `[b, h, w, c]`, bytes or floats, as float32 in [0, 1] of the surrogate's input size.
 

@@ -116,11 +116,8 @@ class _Runner:
   def __init__(self, procedure: Procedure, problem: Any, seed: int, size: int, mode: str, devices: Any):
     self.batch = functools.partial(procedure.batch, seed, problem)
     self.steps, self.every, self.size = procedure.steps, procedure.every if procedure.probe else 0, size
-    step = _guarded(procedure.step)
-    to = dict(mode=mode, devices=devices, axes=procedure.axes)
-    self.single = spread.spread(step, **to)
-    self.moving = spread.spread(_scanned(step, moving=True), batch_axes=(1, None), **to)
-    self.fixed = spread.spread(_scanned(step, moving=False), batch_axes=(0, None), **to)
+    devices = None if devices is None else tuple(devices)
+    self.single, self.moving, self.fixed = _programs(procedure.step, mode, devices, spread.Axes(procedure.axes))
 
   def chunk(self, state: Any, t: int, stop: Callable) -> tuple[Any, int, dict, bool]:
     """Steps to the next boundary; returns (state, steps taken, name -> values `[taken]`, whether done)."""
@@ -149,6 +146,15 @@ class _Runner:
     period = self.every or self.steps
     start = t - t % period
     return min(start + (t - start) // size * size + size, start + period, self.steps)
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(step: Callable, mode: str, devices: tuple | None, axes: spread.Axes) -> tuple[Callable, ...]:
+  """One step, steps over moving batches, and steps over one batch: a procedure that runs again compiles nothing."""
+  step, to = _guarded(step), dict(mode=mode, devices=devices, axes=axes.map(lambda axis: axis))
+  moving, fixed = _scanned(step, moving=True), _scanned(step, moving=False)
+  many = spread.spread(moving, batch_axes=(1, None), **to), spread.spread(fixed, batch_axes=(0, None), **to)
+  return spread.spread(step, **to), *many
 
 
 def _chunk_size(procedure: Procedure) -> int:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.core import pictures
+from ue_jax.core.build import remembered
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.procedure import Procedure
@@ -22,6 +23,7 @@ from ue_jax.train import batches, losses, optim
 from ue_jax.train.descend import Descent, descend
 
 
+@remembered
 def train(
   model: Model,
   *,
