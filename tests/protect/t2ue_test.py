@@ -10,7 +10,7 @@ import pytest
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Subject, check_data
 from ue_jax.data import captions
-from ue_jax.models import clip, modulated
+from ue_jax.models import clip, minilm, modulated
 from ue_jax.protect import captioned, t2ue
 from ue_jax.train import contrastive
 
@@ -133,7 +133,8 @@ def test_judge_equals_a_count_by_hand(crafted, generator, surrogate, data):
     near[name] = contrastive.similarities(surrogate, noisy, texts.inputs).astype(np.float64)
   lost = np.log(np.exp(near["own"]).sum(1)) - near["own"][turn, own]
   assert (other != own).all() and float(got["nll"]) == pytest.approx(lost.mean(), abs=1e-4)
-  assert float(got["redirect"]) == pytest.approx(np.mean([row.argmax() == tag for row, tag in zip(near["other"], other)]))
+  hits = [row.argmax() == tag for row, tag in zip(near["other"], other)]
+  assert float(got["redirect"]) == pytest.approx(np.mean(hits))
 
 
 def test_latents_vary_the_noise_less_than_texts_do(crafted, generator):
@@ -223,3 +224,19 @@ def test_data_without_public_pairs_or_words_is_named(surrogate, data):
     t2ue.protect(surrogate).init(jax.random.key(0), data._replace(sets={"train": data.sets["train"]}))
   with pytest.raises(Invalid, match="caption"):
     captioned.sentences(data._replace(info={}), contrastive.texts_of(data), "label")
+
+
+def test_captions_may_be_read_by_sentence_embeddings(surrogate, data, monkeypatch):
+  asked = []
+  monkeypatch.setattr(minilm, "load", lambda path: asked.append(path) or "reader")
+  numbers = lambda words: [[len(word), word.count("r")] for word in words]
+  monkeypatch.setattr(minilm, "encode", lambda reader, words: np.array(numbers(words), np.float32))
+  texts = contrastive.texts_of(data)
+  read = [captioned.embeddings(surrogate, data, texts, text, "half") for text in ("minilm", "DIR")]
+  assert asked == ["", "DIR"]
+  spelt = [data.info["labels"]["caption"][c] for c in data.arrays["caption"]]
+  assert np.asarray(read[0])[texts.which].tolist() == numbers(spelt)
+  state = t2ue.protect(surrogate, text="minilm", **SIZES).init(jax.random.key(0), data)
+  assert state.params["block_0"]["affine_0"]["gamma_in"]["kernel"].shape[0] == 2
+  own = captioned.embeddings(surrogate, data, texts, "surrogate", "half")
+  np.testing.assert_array_equal(own, surrogate.params["text"]["embed"][texts.inputs].mean(1))

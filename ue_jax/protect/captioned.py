@@ -8,6 +8,7 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.models import minilm
 from ue_jax.protect import noise, publish
 from ue_jax.train import contrastive
 from ue_jax.train.contrastive import Texts
@@ -20,16 +21,15 @@ def embeddings(surrogate: Subject, data: Data, texts: Texts, text: str, label: s
     surrogate: a dual encoder, or a classifier (the embedding of a class is its column of the head).
     data: with the captions or class names themselves in `info`, where `text` is a file.
     texts: its distinct texts.
-    text: `surrogate`, or the path of the weights of MiniLM.
+    text: `surrogate`; `minilm`, the installed weights of `models.minilm`; or the path of such weights.
     label: the labelling, where there are no captions.
 
   Raises:
     Invalid: for a file that holds no such weights, or data without the words of its captions.
   """
   if text != "surrogate":
-    from ue_jax.models import minilm
-
-    return minilm.encode(*minilm.load(text), sentences(data, texts, label))
+    reader = minilm.load("" if text == "minilm" else text)
+    return jnp.asarray(minilm.encode(reader, sentences(data, texts, label)))
   inputs = jnp.asarray(texts.inputs)
   if not contrastive.is_dual(surrogate.params):
     return contrastive.read(surrogate.model, surrogate.params, surrogate.state, inputs)

@@ -93,8 +93,8 @@ def protect(
     temperature: divides the cosines under the softmax; 0: the surrogate's own scale.
     weight_clean: of a second InfoNCE, of protected with clean pictures (0 in the paper).
     augment: changes of the pictures before the noise is added, as in `supervised.train`.
-    text: what reads captions for the generator: `surrogate`, its own text tower; or a file of sentence embeddings'
-      weights, `.safetensors` (`models.minilm`).
+    text: what reads captions for the generator: `surrogate`, its own text tower; `minilm`, the sentence embeddings of
+      `models.minilm` if its weights are installed; or the path of such weights.
     standard: bring every feature of texts to mean 0 and deviation 1 over the public ones; else as the text tower gives
       them (published). Features far smaller than the latent's 1 leave the generator deaf to the text.
     squash: `clamp` cuts the output, in (-1, 1), at eps as published (no gradient passes where it is cut); `tanh`
