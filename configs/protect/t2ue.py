@@ -2,6 +2,7 @@
 
   python -m experiments.run --config configs/protect/t2ue.py:tiny        --workdir runs/t2ue  # a minute on 2 cores
   python -m experiments.run --config configs/protect/t2ue.py:small       --workdir runs/t2ue  # 5 minutes, 3 seeds
+  python -m experiments.run --config configs/protect/t2ue.py:code        --workdir runs/t2ue  # the code's budget
   python -m experiments.run --config configs/protect/t2ue.py:supervised  --workdir runs/t2ue
   python -m experiments.run --config configs/protect/t2ue.py             --config.data.path=DIR  # one GPU; not run
 """
@@ -13,7 +14,7 @@ from configs.common import sizes
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg, "supervised")
+  size, pick = sizes(arg, "code", "supervised")
   config = ConfigDict()
   config.title = f"T2UE ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,))
@@ -34,8 +35,8 @@ def drawn(config: ConfigDict, pick) -> None:
     model=dict(config.model), train=dict(config.train, train_set="known", steps=pick(tiny=150, small=800))
   )
   method = dict(
-    eps=8 / 255, squash="tanh", latent=16, steps=pick(tiny=60, small=600), batch_size=32, rate=3e-3,
-    every=pick(tiny=60, small=300),
+    eps=pick(tiny=16 / 255, small=8 / 255, code=16 / 255), squash="tanh", latent=16, rate=3e-3,
+    steps=pick(tiny=150, small=600), batch_size=pick(tiny=16, small=32), every=pick(tiny=75, small=300),
   )  # fmt: skip
   against(config, "caption", method)
   config.protect.shuffled = dict(config.protect.t2ue, pairs="shuffled", temperature=0.2)
