@@ -17,7 +17,7 @@ from ue_jax.train import log
 BUDGET = "Distance from the clean pictures"
 HALF = " +-"  # ends the name of a score that is half of the interval of the one so named without it
 AT = " @ "  # stands between the name of a curve and where on it a score lies (`silhouette @ 8 clusters`): drawn
-CRAFTING = ("loss", "kl", "redirect", "redirected")  # what methods that take steps say of them
+CRAFTING = ("loss", "kl", "nll_clean", "nll", "redirect", "redirected")  # what methods that take steps say of them
 
 
 class Table(NamedTuple):

@@ -37,6 +37,9 @@ def test_pictures_are_sequences_of_one_target(request_pictures):
   np.testing.assert_allclose(scored.log_probs[:, 0], log_softmax(logits)[np.arange(len(rows)), labels], atol=1e-4)
   np.testing.assert_array_equal(scored.hits[:, 0], logits.argmax(-1) == labels)
   assert scored.mask.shape == (len(rows), 1) and scored.mask.all() and scored.choices == 3
+  captioned = data._replace(arrays={**data.arrays, "ids": np.zeros((data.n, 2), np.int32)})
+  again = scoring.score(subject, captioned, ("test",), label="shape")["test"]
+  np.testing.assert_array_equal(again.log_probs, scored.log_probs)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])

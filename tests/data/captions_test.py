@@ -80,3 +80,11 @@ def test_empty_long_and_unknown_captions_are_refused(text, word):
 def test_settings_out_of_range_are_refused(wrong):
   with pytest.raises(Invalid):
     captions.data(**wrong)
+
+
+def test_public_pairs_are_taken_out_of_train():
+  data, whole = captions.data(n=200, test=50, size=16, known=60), captions.data(n=200, test=50, size=16)
+  assert len(data.sets["known"]) == 60 and "known" not in whole.sets
+  both = np.concatenate([data.sets["known"], data.sets["train"]])
+  assert np.array_equal(np.sort(both), whole.sets["train"])
+  assert np.array_equal(data.arrays["image"], whole.arrays["image"])

@@ -58,8 +58,8 @@ def score(
 
 
 def is_tokens(data: Data) -> bool:
-  """Whether the samples are token sequences (else they are pictures)."""
-  return "ids" in data.arrays
+  """Whether the samples are token sequences (else they are pictures, which may have captions as ids)."""
+  return "ids" in data.arrays and "image" not in data.arrays
 
 
 def _take(scored: Scored, at: np.ndarray) -> Scored:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
-from ue_jax.data import embedded, stream, tfds
+from ue_jax.data import embedded, splits, stream, tfds
 
 COLOURS = {
   "red": (0.9, 0.2, 0.2), "green": (0.2, 0.75, 0.3), "blue": (0.25, 0.35, 0.95), "yellow": (0.9, 0.85, 0.2),
@@ -36,7 +36,7 @@ SOURCES = ("drawn", "digits", "mnist5k", "cifar10", "cifar100")
 
 def data(
   source: str = "drawn", n: int = 3000, test: int = 480, size: int = 32, noise: float = 0.05, seed: int = 0,
-  contrast: float = 1.0, templates: int = 1, path: str = "", train: int = 0,
+  contrast: float = 1.0, templates: int = 1, path: str = "", train: int = 0, known: int = 0,
 ) -> Data:  # fmt: skip
   """Captioned pictures; `drawn`: 4 shapes in 6 colours at 4 positions, 96 captions of 3 words.
 
@@ -55,6 +55,7 @@ def data(
     templates: how many of `TEMPLATES` captions are made of; picture i has number i modulo that of them.
     path: folder of a prepared tensorflow data set.
     train: rows of `train` of labelled sources, 0 for the default.
+    known: how many of the others form a set `known` instead: public pairs, for who protects without seeing pictures.
 
   Returns:
     Data with `image` uint8 `[n, size, size, 3]`, `ids` int32 `[n, words]`, `caption` int32 `[n]` (which caption),
@@ -66,10 +67,10 @@ def data(
   """
   require(source in SOURCES, "data.source", source, f"choose one of {list(SOURCES)}")
   if source == "drawn":
-    return _drawn(n, test, size, noise, seed, contrast)
+    return splits.known(_drawn(n, test, size, noise, seed, contrast), known, seed)
   if source in ("digits", "mnist5k"):
-    return describe(embedded.data(source, train, test, seed, size, channels=3), templates=templates)
-  return describe(tfds.data(source, path, train, test, seed), templates=templates)
+    return describe(embedded.data(source, train, test, seed, size, channels=3, known=known), templates=templates)
+  return describe(tfds.data(source, path, train, test, seed, known=known), templates=templates)
 
 
 def describe(data: Data, label: str = "label", templates: int = 1) -> Data:

@@ -76,7 +76,7 @@ PAPERS: tuple[Paper, ...] = (
          "Unlearning with a random 5 % of the forget set, trained for longer, is as effective as with all of it."),
   _paper("t2ue", 5, 2025, "protect", "protect", "T2UE: Generating Unlearnable Examples from Text Descriptions",
          "Noise made from the caption alone: Flickr30k image-to-text Hit@10 falls from 49.3 to 18.2; class-wise on "
-         "CIFAR-10 a ResNet-18 reaches 10.0 %."),
+         "CIFAR-10 a ResNet-18 reaches 10.0 %.", "implemented"),
   _paper("crisp", 6, 2025, "cluster", "train",
          "CRISP: Clustering Multi-Vector Representations for Denoising and Pruning",
          "Training through clustered token vectors prunes them at no cost: BEIR NDCG@10 54.5 with 8 clusters a query "
