@@ -118,12 +118,13 @@ def _wrapped(module: nn.Module, convolutional: bool, std: Std, stateful: bool, s
   """A Model, one for all equal modules: what was traced or compiled for its `apply` serves all of them."""
 
   @functools.lru_cache(maxsize=16)
-  def shapes(shape, dtype):  # finding them traces the module, which takes longer than the draw
-    example = jax.ShapeDtypeStruct(shape, dtype)
+  def shapes(form, *kinds):  # finding them traces the module, which takes longer than the draw
+    example = jax.tree.unflatten(form, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds])
     return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, False, {}), example)
 
   def init(key, inputs):
-    return draw(shapes(jnp.shape(inputs), jnp.result_type(inputs)), key, std)
+    leaves, form = jax.tree.flatten(inputs)
+    return draw(shapes(form, *((jnp.shape(x), jnp.result_type(x)) for x in leaves)), key, std)
 
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
     for site in taps:
