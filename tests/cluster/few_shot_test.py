@@ -252,9 +252,9 @@ def test_laplacian_shot_equals_a_float64_oracle_on_either_graph(small):
   """Prototypes once, rectified, then twenty updates on the graph of the queries alone; directed edges or their mean."""
   x, known, _ = small
   rows, rest = known >= 0, known < 0
-  found = {symmetric: few_shot.laplacian_shot(
-    x[rows], known[rows], x[rest], K, lam=0.7, neighbours=M, normalise="un", shift=False, symmetric=symmetric, tol=-1.0)
-    for symmetric in (True, False)}  # fmt: skip
+  how = dict(lam=0.7, neighbours=M, normalise="un", shift=False, tol=-1.0)
+  shot = lambda symmetric: lambda s, q: few_shot.laplacian_shot(s, known[rows], q, K, symmetric=symmetric, **how)
+  found = {symmetric: jax.jit(shot(symmetric))(x[rows], x[rest]) for symmetric in (True, False)}
   unit = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True)
   both = np.concatenate([x[rows], x[rest]]).astype(np.float64)
   cosine = unit(both) @ unit(means(x[rows].astype(np.float64), known[rows])).T

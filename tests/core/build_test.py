@@ -1,5 +1,7 @@
 """Building by path: modules are the registry, signatures the schema."""
 
+import inspect
+
 import pytest
 
 from ue_jax.core import build as builder
@@ -43,3 +45,18 @@ def test_a_missing_argument_is_named():
 
 def test_a_factory_may_have_arguments_called_kind_and_name():
   assert callable(builder.build("protect", "protect.noise", kind="clean").step)
+
+
+def test_equal_settings_give_one_and_the_same_and_what_cannot_be_hashed_is_made_anew():
+  made = []
+
+  @builder.remembered
+  def factory(steps=1, rate=0.1, names=()):
+    """What it makes."""
+    made.append((steps, rate, names))
+    return object()
+
+  assert factory(steps=2) is factory(steps=2) and factory(steps=2) is not factory(steps=3)
+  assert factory(rate=1) is not factory(rate=1.0), "a whole number is not a float"
+  assert factory(names=["a"]) is not factory(names=["a"])
+  assert len(made) == 6 and inspect.signature(factory).parameters["rate"].default == 0.1

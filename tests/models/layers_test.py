@@ -92,3 +92,10 @@ def test_names_and_rates_out_of_range_are_refused():
     layers.check_normalise("imagnet")
   with pytest.raises(Invalid, match="model.dropout"):
     layers.check_rate(1.0)
+
+
+def test_equal_modules_are_one_model_and_other_settings_another():
+  one = layers.wrap(Net(), stateful=True)
+  assert one is layers.wrap(Net(), stateful=True) is not layers.wrap(Net(), stateful=True, std=layers.lecun)
+  small, large = (one.init(jax.random.key(0), np.zeros((1, n, n, 3), np.float32))[0] for n in (4, 6))
+  assert small["head"]["kernel"].shape == (512, 50) and large["head"]["kernel"].shape == (1152, 50)

@@ -54,6 +54,16 @@ def bits(subject):
   return fingerprint(subject.params), fingerprint(dict(subject.history))
 
 
+def test_a_procedure_that_runs_again_traces_nothing_and_another_one_is_not_taken_for_it(whole):
+  once_more, traced = procedure(), []
+  counted = lambda state, batch, axis=None: traced.append(1) or once_more.step(state, batch, axis)
+  again = once_more._replace(step=counted)
+  first = fit(again, DATA, mode="one")
+  before = len(traced)
+  assert before and bits(fit(again, DATA, mode="one")) == bits(first) == bits(whole) and len(traced) == before
+  assert bits(fit(procedure(rate=0.2), DATA, mode="one")) != bits(whole)
+
+
 @pytest.mark.parametrize("per_call", [1, 3, 25])
 def test_scanned_and_single_steps_give_the_same(whole, per_call):
   out = fit(procedure(), DATA, mode="one", steps_per_call=per_call)

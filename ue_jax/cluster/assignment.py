@@ -50,6 +50,7 @@ def solve(cost, maximize: bool = False) -> jax.Array:
   return _solve(-cost if maximize else cost)
 
 
+@functools.partial(jax.jit, static_argnames="k")
 def accuracy(true, predicted, k: int, mask=None) -> jax.Array:
   """Share of samples right under the best one-to-one map of clusters to classes: float32 scalar in [0, 1].
 

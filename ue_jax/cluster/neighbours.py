@@ -67,6 +67,7 @@ def _graph(x: jax.Array, m: int, chunk: int) -> Graph:
   return by_blocks(block, jnp.arange(n), chunk)
 
 
+@jax.jit
 def gather_sum(graph: Graph, y: jax.Array) -> jax.Array:
   """W y for the directed graph W of ones: the sum of y `[n, k]` over the neighbours of each point."""
   total = y[graph.index[:, 0]]
@@ -75,6 +76,7 @@ def gather_sum(graph: Graph, y: jax.Array) -> jax.Array:
   return total
 
 
+@jax.jit
 def scatter_sum(graph: Graph, y: jax.Array) -> jax.Array:
   """W' y: the sum of y `[n, k]` over the points whose neighbour each point is."""
   total = jnp.zeros_like(y)
@@ -83,6 +85,7 @@ def scatter_sum(graph: Graph, y: jax.Array) -> jax.Array:
   return total
 
 
+@functools.partial(jax.jit, static_argnames="symmetric")
 def dense(graph: Graph, symmetric: bool = True) -> jax.Array:
   """The matrix float32 `[n, n]` of a small graph: 1 for an edge; symmetric: the mean of both directions."""
   n = graph.index.shape[0]
