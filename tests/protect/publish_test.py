@@ -71,6 +71,14 @@ def test_adding_levels_to_bytes_is_adding_floats_and_rounding():
   np.testing.assert_array_equal(publish.add(image, publish.levels(delta, 0.1)), floats)
 
 
+def test_patterns_go_to_the_rows_that_ask_for_them_and_the_last_place_is_none():
+  image = np.full((5, 2, 2, 1), 250, np.uint8)
+  data = Data({"image": image, "index": np.arange(5)}, {"train": np.array([0, 2, 3]), "test": np.array([1, 4])}, {})
+  whole = np.stack([np.full((2, 2, 1), level, np.int16) for level in (-3, 9)])
+  made = publish.add_patterns(data, whole, np.array([0, 1, 2, 1, 0]))
+  assert made.arrays["image"][:, 0, 0, 0].tolist() == [247, 250, 250, 255, 250, 255, 247]
+
+
 def test_stretching_repeats_pixels():
   delta = np.arange(12).reshape(2, 3, 2)
   np.testing.assert_array_equal(publish.stretch(delta, 4, 9), np.repeat(np.repeat(delta, 2, 0), 3, 1))

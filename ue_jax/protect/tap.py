@@ -9,7 +9,8 @@ under its true label: who trains on it learns classes that are shifted by one. T
 - `checkpoints`: self-ensemble protection (Chen et al., ICLR 2023), with an offset of half the classes: against several
   points of one training at once.
 
-Departure from the reference: random starts are uniform in the ball.
+Departures from the references: random starts are uniform in the ball, and the gradients of several points are averaged
+plainly, without the reduction of their variance.
 """
 
 from __future__ import annotations
