@@ -63,8 +63,9 @@ def test_verified_rows_have_a_recorded_result_and_only_they(row):
     assert recorded, f"no result in docs/results names the paper '{row.id}'"
 
 
-def test_every_recorded_result_is_complete_and_names_a_paper_or_a_module():
+def test_every_recorded_result_is_complete_and_names_a_paper_a_module_or_a_config():
   words = {row.id for row in papers.PAPERS} | {name.rpartition(".")[2] for name in build.modules()}
+  words |= {path.stem for path in (ROOT / "configs").glob("*/*.py")}
   for result in results.read_all(RECORDED):  # reading checks that it is complete
     assert result.paper in words, result.name
 
