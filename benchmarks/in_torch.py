@@ -6,8 +6,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.learned import as_torch
-
 
 class Network(torch.nn.Module):
   """`models.cnn` with a flat head and inputs in [-1, 1], from its parameters."""
@@ -77,4 +75,7 @@ def _pictures(image):
 
 
 def _parameter(array):
-  return torch.nn.Parameter(torch.from_numpy(np.array(as_torch(array), np.float32)))
+  """A flax kernel in PyTorch's order: `[h, w, in, out]` to `[out, in, h, w]`, `[in, out]` to `[out, in]`."""
+  array = np.asarray(array, np.float32)
+  array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T if array.ndim == 2 else array
+  return torch.nn.Parameter(torch.from_numpy(array.copy()))

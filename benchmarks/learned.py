@@ -118,9 +118,3 @@ def line(what: str, ours: float, pictures: int, theirs: float | None, note: str)
 def torch_is_there() -> bool:
   """Whether PyTorch is installed; this does not import it."""
   return importlib.util.find_spec("torch") is not None
-
-
-def as_torch(array: Any) -> np.ndarray:
-  """A flax kernel in PyTorch's order: `[h, w, in, out]` to `[out, in, h, w]`, `[in, out]` to `[out, in]`."""
-  array = np.asarray(array)
-  return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T if array.ndim == 2 else array
