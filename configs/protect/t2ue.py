@@ -1,7 +1,7 @@
 """T2UE: Generating Unlearnable Examples from Text Descriptions (2025): noise made of captions alone.
 
-  python -m experiments.run --config configs/protect/t2ue.py:tiny        --workdir runs/t2ue  # a minute on 2 cores
-  python -m experiments.run --config configs/protect/t2ue.py:small       --workdir runs/t2ue  # 4 minutes, 3 trainings
+  python -m experiments.run --config configs/protect/t2ue.py:tiny        --workdir runs/t2ue  # half a minute, 2 cores
+  python -m experiments.run --config configs/protect/t2ue.py:small       --workdir runs/t2ue  # 3 minutes, 3 trainings
   python -m experiments.run --config configs/protect/t2ue.py:code        --workdir runs/t2ue  # the code's budget
   python -m experiments.run --config configs/protect/t2ue.py:supervised  --workdir runs/t2ue  # labels, digits
   python -m experiments.run --config configs/protect/t2ue.py             --config.data.path=DIR  # one GPU; not run
