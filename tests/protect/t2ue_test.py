@@ -92,6 +92,13 @@ def test_no_picture_is_an_argument_of_what_protects_and_equal_texts_have_equal_n
   assert len(np.unique(noise.reshape(len(rows), -1), axis=0)) == 6  # row i has caption and latent i mod 6, i mod 2
 
 
+def test_the_noise_of_a_text_does_not_depend_on_the_texts_beside_it(crafted, generator):
+  read, bank = crafted[1].frozen["read"], crafted[1].frozen["bank"]
+  together = noise_of(generator, read, bank[jnp.zeros(6, jnp.int32)])
+  np.testing.assert_array_equal(noise_of(generator, read[2:3], bank[:1])[0], together[2])
+  assert np.abs(together[1] - together[2]).max() > 0.01
+
+
 def test_the_budget_holds_and_other_rows_stay(crafted, data):
   image, out = data.arrays["image"], crafted[2]
   changed = np.abs(out.arrays["image"][:120].astype(int) - image).reshape(120, -1).max(1)

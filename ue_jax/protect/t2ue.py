@@ -80,8 +80,8 @@ def protect(
   """Noise from captions by a trained generator: Data -> Data with changed `train` and a set `test_protected`.
 
   Args:
-    surrogate: a frozen dual encoder (`train.contrastive`), in evaluation mode; or a classifier, whose texts are the
-      names of its classes.
+    surrogate: a frozen dual encoder (`train.contrastive`) of the vocabulary of the Data, in evaluation mode; or a
+      classifier, whose texts are the names of its classes.
     eps: largest change of a value in units of [0, 1]; may be traced, as may rate, weight_decay, b1, b2, temperature
       and weight_clean. The paper says 8/255, its code does 16/255.
     steps, batch_size, rate, weight_decay, b1, b2: of AdamW with a cosine schedule.
@@ -90,13 +90,14 @@ def protect(
     negatives: `distinct` or `all`, as in `train.contrastive`.
     pairs: `own`: pictures with the noise of their own caption, as published; `shuffled`: of the caption of another
       picture of the batch, so that the noise has to win against what the picture shows.
-    temperature: divides the cosines under the softmax; 0: the surrogate's own scale.
+    temperature: divides the cosines under the softmax; 0: the surrogate's own scale, as published. A surrogate that is
+      sure of its own pairs leaves next to no loss then.
     weight_clean: of a second InfoNCE, of protected with clean pictures (0 in the paper).
     augment: changes of the pictures before the noise is added, as in `supervised.train`.
     text: what reads captions for the generator: `surrogate`, its own text tower; `minilm`, the sentence embeddings of
       `models.minilm` if its weights are installed; or the path of such weights.
-    standard: bring every feature of texts to mean 0 and deviation 1 over the public ones; else as the text tower gives
-      them (published). Features far smaller than the latent's 1 leave the generator deaf to the text.
+    standard: bring every feature of texts to mean 0 and deviation 1 over the public ones, as the latent has; else they
+      are as the text tower gives them (published).
     squash: `clamp` cuts the output, in (-1, 1), at eps as published (no gradient passes where it is cut); `tanh`
       multiplies it by eps.
     modulation, width, blocks, remat: of the generator (`models.modulated`); width 0: an eighth of the text's, at least
