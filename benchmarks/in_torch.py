@@ -64,9 +64,9 @@ class Targeted:
 
 
 def _move(net, x, delta, y, size, eps):
-  """A signed step down the cross entropy, cut to the budget."""
-  delta = delta.detach().requires_grad_(True)
-  (slope,) = torch.autograd.grad(F.cross_entropy(net(torch.clip(x + delta, 0, 1)), y), delta)
+  """A signed step down the cross entropy, whose gradient is that at the picture which is shown, cut to the budget."""
+  shown = torch.clip(x + delta, 0, 1).detach().requires_grad_(True)
+  (slope,) = torch.autograd.grad(F.cross_entropy(net(shown), y), shown)
   return torch.clip(delta.detach() - size * slope.sign(), -eps, eps)
 
 
