@@ -101,7 +101,7 @@ def test_budgets_may_be_traced_and_convolutions_are_served(data):
 
   many = jax.jit(jax.vmap(first))(jnp.asarray([0.0, 0.1]))
   np.testing.assert_allclose(many[1], jax.jit(lambda: first(0.1))(), rtol=1e-4)
-  assert adversarial.train(model).convolutional and many[1] > many[0]
+  assert adversarial.train(model._replace(convolutional=True)).convolutional and many[1] > many[0]
 
 
 def test_devices_share_the_work(data):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ue_jax.core.errors import require
 from ue_jax.models import layers
+from ue_jax.models.convolution import Convolution
 from ue_jax.models.model import Model, tap
 
 HEADS = ("flatten", "mean")
@@ -25,7 +26,7 @@ class CNN(nn.Module):
   def __call__(self, x, train, taps):
     x = layers.pictures(x, self.normalise)
     for i, width in enumerate(self.widths):
-      x = tap(taps, f"block_{i}", nn.relu(nn.Conv(width, (3, 3), strides=(2, 2), name=f"block_{i}")(x)))
+      x = tap(taps, f"block_{i}", nn.relu(Convolution(width, 3, 2, name=f"block_{i}")(x)))
     x = x.reshape(x.shape[0], -1) if self.head == "flatten" else jnp.mean(x, axis=(1, 2))
     x = tap(taps, "features", x)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -59,4 +60,4 @@ def model(
   require(head in HEADS, "model.head", head, f"choose one of {list(HEADS)}")
   module = CNN(classes, tuple(widths), head, layers.check_normalise(normalise), dropout)
   sites = [*(f"block_{i}" for i in range(len(widths))), "features"]
-  return layers.wrap(module, convolutional=True, sites=sites)
+  return layers.wrap(module, sites=sites)

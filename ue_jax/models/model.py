@@ -31,7 +31,7 @@ class Model(NamedTuple):
     init: `(key, inputs) -> (params, state)`; `inputs` is an example batch, only its shape matters.
     apply: `(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out`. Pictures may be uint8 or
       float32 in [0, 1]. `taps` maps a site to a function applied to the value there; a site not named costs nothing.
-    convolutional: True if it has convolutions, which lose their threads inside loops on CPU.
+    convolutional: True if it has convolutions of XLA on CPUs, which lose their threads inside loops there.
   """
 
   init: Callable[..., tuple[Any, Any]]
