@@ -48,7 +48,7 @@ class Grid(NamedTuple):
 
 
 def grids(plan: Plan, scores: Sequence[Mapping[str, Any]], results: Any) -> list[Grid]:
-  """A Grid for each labelling; none if there is no countermeasure at all."""
+  """A Grid for each labelling; none if there is no countermeasure at all: mixtures are none."""
   found: dict[str, dict[tuple[str, str], list[float]]] = {}
   for s in scores:
     if s["name"] == ACCURACY and plan.kind == "protect":
@@ -62,8 +62,8 @@ def grids(plan: Plan, scores: Sequence[Mapping[str, Any]], results: Any) -> list
     if countermeasure == NONE:
       if best := tabulate.best(plan, results, cell.row, cell.group):
         found[labelling][protection, BEST] = best
-  some = any(countermeasure not in (NONE, BEST) for values in found.values() for _, countermeasure in values)
-  return [_grid(labelling, values, frozenset(known)) for labelling, values in found.items()] if some else []
+  answers = {c for values in found.values() for _, c in values if c not in (NONE, BEST) and not c.startswith(MIX)}
+  return [_grid(labelling, values, frozenset(known)) for labelling, values in found.items()] if answers else []
 
 
 def _knows(plan: Plan, cell: Cell) -> bool:

@@ -10,8 +10,8 @@ half alone (`clean 50 %`). Test accuracy at `small` (2000 of MNIST, 64/255; mean
 
                 all protected   half protected   protected test pictures
   clean          .923 +- .004    .910 +- .004
-  bayes_error    .915 +- .001    .916 +- .003     .889 +- .005
-  wide           .820 +- .019    .913 +- .010     .933 +- .030
+  bayes_error    .910 +- .004    .917 +- .008     .881 +- .005
+  wide           .811 +- .012    .913 +- .009     .948 +- .022
   class          .711 +- .028    .906 +- .005    1.000 +- .000
   sample         .898 +- .007    .916 +- .003     .894 +- .002
 

@@ -61,5 +61,8 @@ def test_the_page_shows_a_heat_map_and_nothing_where_there_is_no_countermeasure(
   cells = (Cell("clean", "label", 0, "a", "", {}),)
   stages = {"a": Stage("train", {"name": "train.supervised"}, {}, {}, 0, "a", "")}
   scores = [{"row": "clean", "group": "label", "seed": 0, "name": "test/accuracy", "value": 0.5}]
+  assert grid.grids(Plan("protect", stages, cells, {}, ""), scores, None) == []
+  cells += (Cell("clean 20 %", "label", 0, "a", "", {}),)
+  scores.append({**scores[0], "row": "clean 20 %"})
   assert grid.grids(Plan("protect", stages, cells, {}, ""), scores, None) == [] and grid.sections([]) == []
   assert np.isnan(found[0].mean("strong", "gray"))
