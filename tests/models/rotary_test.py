@@ -34,8 +34,6 @@ def test_frequencies_equal_the_formulas_of_each_kind():
   np.testing.assert_allclose(made(LLAMA3), wanted, rtol=1e-5)
   ratio = plain / wanted
   assert ratio[0] == 1 and ratio[-1] == 8 and ((ratio > 1.01) & (ratio < 7.9)).any()  # all three cases occur
-  divisors = list(1 + np.arange(16.0))
-  np.testing.assert_allclose(made({"rope_type": "factors", "factors": divisors}), plain / divisors, rtol=1e-5)
 
 
 def test_positions_may_differ_by_row():

@@ -113,7 +113,7 @@ def describe(settings: Mapping[str, Any], dtype: str = "float32", longest: int =
     longest: tokens of the longest text.
 
   Raises:
-    Invalid: for a window together with biases, head sizes or rotations that no released type has.
+    Invalid: for a window together with biases, or head sizes, that no released type has.
   """
   given = {"width": 96, "depth": 2, "heads": 4, "hidden": 192, **settings}
   bias, window, size = given.get("qkv_bias", False), given.get("window"), given.get("head_size")
@@ -122,8 +122,6 @@ def describe(settings: Mapping[str, Any], dtype: str = "float32", longest: int =
   usual = given["width"] // given["heads"]
   require(kind != "qwen2" or size in (None, usual), "model.head_size", size, f"leave it out: Qwen2 needs {usual}")
   stretched = given.get("rope_scaling")
-  named = None if stretched is None else stretched.get("rope_type", stretched.get("type"))
-  require(named != "factors", "model.rope_scaling", named, "no released type knows single factors; use another")
   special = {"qwen2": {"use_sliding_window": False}, "mistral": {"sliding_window": window}}
   return {
     "architectures": [CLASSES[kind]], "model_type": kind, **{theirs: given[ours] for theirs, ours in SIZES.items()},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ def load(folder: str | os.PathLike, dtype: str | None = None) -> Decoder:
   arrays = {name: x for name, x in arrays.items() if not name.endswith(".rotary_emb.inv_freq")}  # old files have them
   _drop_copy(arrays, wanted, folder)
   check({name: x.shape for name, x in arrays.items()}, wanted, folder)
-  return Decoder(model, tree(arrays, wanted, dtype), config)
+  return Decoder(model, tree(arrays.__getitem__, wanted, dtype), config)
 
 
 def export(folder: str | os.PathLike, params: Any, config: Mapping[str, Any]) -> None:
@@ -140,15 +140,15 @@ def check(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple], pat
       raise Invalid(str(path), f"{name}: {tuple(found[name])}", fix)
 
 
-def tree(arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple], dtype: str | None) -> dict:
-  """Parameters from arrays that `check` has passed: transposed where linear, in `dtype` (None: as they are)."""
+def tree(read: Callable[[str], np.ndarray], wanted: Mapping[str, tuple], dtype: str | None) -> dict:
+  """Parameters from arrays that `check` has passed, read one by one: transposed where linear, in `dtype`."""
   params: dict = {}
   for name, (ours, _, _) in wanted.items():
     *path, last = ours.split("/")
     where = params
     for key in path:
       where = where.setdefault(key, {})
-    array = arrays[name].T if last == "kernel" else arrays[name]
+    array = read(name).T if last == "kernel" else read(name)
     where[last] = jnp.asarray(array, None if dtype is None else DTYPES[dtype])
   return params
 

@@ -9,12 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ue_jax.core.errors import Invalid, require
+from ue_jax.core.errors import require
 
 FIELDS = {  # kind of stretching -> its numbers, under the names of released configurations
   "linear": ("factor",),
   "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-  "factors": ("factors",),
 }
 Scaling = tuple[str, tuple]  # kind and its numbers in the order of FIELDS
 
@@ -25,7 +24,7 @@ def scaling(settings: Mapping[str, Any] | None, field: str = "model.rope_scaling
   Args:
     settings: None, or a mapping with `rope_type` (`type` in old files): `default`; `linear` with `factor`, which
       divides all frequencies (Chen et al., 2023); `llama3` with `factor`, `low_freq_factor`, `high_freq_factor` and
-      `original_max_position_embeddings` (Llama 3.1: long waves only); `factors`, a divisor for each frequency.
+      `original_max_position_embeddings` (Llama 3.1: long waves only).
     field: how messages call it.
 
   Raises:
@@ -37,20 +36,16 @@ def scaling(settings: Mapping[str, Any] | None, field: str = "model.rope_scaling
   require(kind in FIELDS, f"{field}.rope_type", kind, f"use a model with one of {['default', *FIELDS]}")
   missing = [name for name in FIELDS[kind] if name not in settings]
   require(not missing, field, dict(settings), f"give {missing} too")
-  numbers = tuple(_numbers(settings[name], f"{field}.{name}") for name in FIELDS[kind])
+  numbers = tuple(_number(settings[name], f"{field}.{name}") for name in FIELDS[kind])
   if kind == "llama3":
     require(numbers[2] > numbers[1], f"{field}.high_freq_factor", numbers[2], "give one above low_freq_factor")
   return kind, numbers
 
 
-def _numbers(value, field):
-  many = value if isinstance(value, (tuple, list)) else (value,)
-  try:
-    good = bool(many) and all(float(x) > 0 and math.isfinite(float(x)) for x in many)
-  except (TypeError, ValueError) as error:
-    raise Invalid(field, value, "give numbers above 0") from error
-  require(good, field, value, "give numbers above 0")
-  return tuple(float(x) for x in many) if isinstance(value, (tuple, list)) else float(value)
+def _number(value, field):
+  good = type(value) in (int, float) and value > 0 and math.isfinite(value)
+  require(good, field, value, "give a number above 0")
+  return float(value)
 
 
 def frequencies(half: int, base: jax.Array | float, scaled: Scaling | None = None) -> jax.Array:
@@ -61,8 +56,6 @@ def frequencies(half: int, base: jax.Array | float, scaled: Scaling | None = Non
   kind, numbers = scaled
   if kind == "linear":
     return plain / numbers[0]
-  if kind == "factors":
-    return plain / jnp.asarray(numbers[0], jnp.float32)
   factor, low, high, length = numbers
   turns = length * plain / (2 * math.pi)  # within the length of training
   kept = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
