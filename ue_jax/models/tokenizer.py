@@ -11,7 +11,7 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.models import generate, gguf
-from ue_jax.models.transformer import Tokens
+from ue_jax.models.attention import Tokens
 
 WORDS = (  # of Llama 3; Qwen2 has digits one by one
   r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
