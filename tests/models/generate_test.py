@@ -89,8 +89,8 @@ def test_drawing_depends_on_the_key_alone_and_one_program_serves_all_temperature
   np.testing.assert_array_equal(one.ids, same.ids)
   assert (one.ids != other.ids).any()
   np.testing.assert_array_equal(cold.ids, run().ids)
-  warm = run(key=key, temperature=2.0).ids
-  assert (warm != cold.ids).any()
+  even = np.asarray(run(key=key, temperature=1e6).ids)  # nearly the same distribution for every token
+  assert min(len(set(row)) for row in even.tolist()) > 2 and (even[0] != even[1]).any()
 
 
 def test_it_runs_inside_another_program():
