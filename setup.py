@@ -9,7 +9,8 @@ here = pathlib.Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ue_jax/__init__.py").read_text()).group(1)
 
 tfds = ["tensorflow-datasets>=4.9.7", "array_record>=0.5", "importlib_resources>=6"]
-test = ["pytest>=8", "pytest-xdist>=3.5", "safetensors>=0.4.5", "kmedoids>=0.5", *tfds]
+lm = ["tokenizers>=0.20"]
+test = ["pytest>=8", "pytest-xdist>=3.5", "safetensors>=0.4.5", "kmedoids>=0.5", *lm, *tfds]
 
 setuptools.setup(
   name="ue-jax",
@@ -40,7 +41,7 @@ setuptools.setup(
     "tfds": tfds,
     "cuda": ["jax[cuda12]"],
     "tpu": ["jax[tpu]"],
-    "lm": ["tokenizers>=0.20"],
+    "lm": lm,
     "dev": [*test, "ruff>=0.9", "pre-commit>=3.7", "nbclient>=0.10", "ipykernel>=6.29"],
   },
 )

@@ -192,8 +192,62 @@ def test_the_base_of_the_rotation_may_be_traced():
 
 @pytest.mark.parametrize("field, kwargs", [
   ("width", dict(width=20)), ("kv_heads", dict(kv_heads=3)), ("vocabulary", dict(vocabulary=0)),
-  ("depth", dict(depth=1.0)),
+  ("depth", dict(depth=1.0)), ("head_size", dict(head_size=3)), ("window", dict(window=0)),
+  ("epsilon", dict(epsilon=0)), ("rope_scaling.rope_type", dict(rope_scaling=dict(type="yarn"))),
 ])
 def test_wrong_sizes_are_named(field, kwargs):
   with pytest.raises(Invalid, match=f"model.{field}"):
     transformer.model(**{"vocabulary": 13, **kwargs})
+
+
+def test_padding_on_the_left_changes_nothing_where_there_is_text():
+  padded, valid = np.pad(IDS, ((0, 0), (3, 0))), np.arange(9) > 2
+  tokens = transformer.Tokens(padded, np.stack([valid, valid]))
+  out = jax.jit(NET.apply)(params(), tokens)
+  np.testing.assert_allclose(out.logits[:, 3:], run(params(), IDS).logits, atol=1e-5)
+  assert np.isfinite(out.logits).all()
+  assert not np.allclose(run(params(), padded).logits[:, 3:], out.logits[:, 3:], atol=1e-2)  # the mask is needed
+
+
+def test_a_token_sees_a_window_and_through_two_blocks_two_of_them():
+  net = transformer.model(13, 16, 2, 4, 2, 12, window=2)
+  changed = IDS.copy()
+  changed[:, 1] = (changed[:, 1] + 1) % 13
+  apply = jax.jit(lambda ids: net.apply(params(), ids).logits)
+  before, after = apply(IDS), apply(changed)
+  moved = abs(before - after).max(-1) > 1e-5
+  np.testing.assert_array_equal(moved, np.array([[False, True, True, True, False, False]] * 2))
+  wide = transformer.model(13, 16, 2, 4, 2, 12, window=6)
+  np.testing.assert_allclose(wide.apply(params(), IDS).logits, run(params(), IDS).logits, atol=1e-6)
+
+
+def test_heads_of_their_own_size_and_biases_of_queries_keys_and_values(key):
+  net = transformer.model(13, 16, 1, 4, 2, 12, head_size=6, qkv_bias=True)
+  block = net.init(key, IDS)[0]["block_0"]
+  assert block["q"]["kernel"].shape == (16, 24) and block["k"]["kernel"].shape == (16, 12)
+  assert block["o"]["kernel"].shape == (24, 16) and block["v"]["bias"].shape == (12,) and "bias" not in block["o"]
+  # a bias of the values reaches the stream unmixed: the weights of attention sum to one
+  seen = {}
+  shifted = {**block, "v": {**block["v"], "bias": jnp.arange(12.0)}}
+  for name, p in (("plain", block), ("shifted", shifted)):
+    tree_ = {**net.init(key, IDS)[0], "block_0": p}
+    net.apply(tree_, IDS, taps={"block_0/attention": lambda x, name=name: seen.setdefault(name, x)})
+  wanted = jnp.repeat(jnp.arange(12.0).reshape(2, 1, 6), 2, axis=1).reshape(-1) @ block["o"]["kernel"]
+  np.testing.assert_allclose((seen["shifted"] - seen["plain"])[0, 3], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_reading_in_parts_with_a_cache_is_reading_at_once(window):
+  net = transformer.model(13, 16, 2, 4, 2, 12, window=window)
+  padded, valid = np.pad(IDS, ((0, 0), (2, 0))), np.arange(8) >= np.array([[2], [0]])
+  whole = jax.jit(net.apply)(params(), transformer.Tokens(padded, valid)).logits
+  step = jax.jit(lambda p, tokens, cache: net.apply(p, tokens, state=cache))
+  cache, seen = net.cache(params(), 2, 10), []
+  for part in (slice(0, 4), slice(4, 8)):
+    out = step(params(), transformer.Tokens(padded[:, part], valid[:, part]), cache)
+    cache = out.state
+    seen.append(out.logits)
+  np.testing.assert_allclose(np.concatenate(seen, 1)[valid], whole[valid], atol=1e-5)
+  assert int(cache.filled) == 8 and cache.valid.sum() == valid.sum()
+  with pytest.raises(Invalid, match="nowhere"):
+    net.apply(params(), IDS, state=cache, taps={"nowhere": lambda x: x})

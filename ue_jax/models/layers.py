@@ -127,8 +127,7 @@ def _wrapped(module: nn.Module, convolutional: bool, std: Std, stateful: bool, s
     return draw(shapes(form, *((jnp.shape(x), jnp.result_type(x)) for x in leaves)), key, std)
 
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
-    for site in taps:
-      require(site in sites, "taps", site, f"choose among {list(sites)}")
+    check_taps(taps, sites)
     require(not stateful or bool(state), "state", state, "give the state that init or load returned")
     variables = {"params": params, **({"batch_stats": state} if state else {})}
     rngs = {} if key is None else {"dropout": key}
@@ -166,6 +165,12 @@ def check_positive(**sizes: Any) -> None:
     many = value if isinstance(value, (tuple, list)) else (value,)
     good = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in many)
     require(good, f"model.{name}", value, "give whole numbers above 0")
+
+
+def check_taps(taps: Any, sites: Sequence[str]) -> None:
+  """Raises `Invalid` for a tap at a site that the model does not have: it would silently do nothing."""
+  for site in taps:
+    require(site in sites, "taps", site, f"choose among {list(sites)}")
 
 
 def check_rate(dropout: float) -> None:

@@ -32,11 +32,14 @@ class Model(NamedTuple):
     apply: `(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out`. Pictures may be uint8 or
       float32 in [0, 1]. `taps` maps a site to a function applied to the value there; a site not named costs nothing.
     convolutional: True if it has convolutions of XLA on CPUs, which lose their threads inside loops there.
+    cache: `(params, batch, slots) -> state` of language models: room for `slots` tokens of each of `batch` texts, to
+      be given to `apply` as its state; None where there is none.
   """
 
   init: Callable[..., tuple[Any, Any]]
   apply: Callable[..., Out]
   convolutional: bool = False
+  cache: Callable[..., Any] | None = None
 
 
 def tap(taps: Taps, site: str, value: jax.Array) -> jax.Array:

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ue_jax.core.build import remembered
 from ue_jax.core.errors import require
 from ue_jax.models import layers
-from ue_jax.models.model import Model, tap
+from ue_jax.models.attention import Cache, Tokens, attend, counted, visible
+from ue_jax.models.model import Model, Out, tap
+from ue_jax.models.rotary import Scaling, rotate, scaling
 
 SITES = ("attention", "gate", "keys", "mlp_out", "residual")
+
+
+class Sizes(NamedTuple):
+  """What all blocks of a decoder have in common; the arguments of `model` say more."""
+
+  heads: int
+  kv_heads: int
+  size: int
+  hidden: int
+  rope_base: float
+  scaled: Scaling | None = None
+  epsilon: float = 1e-6
+  qkv_bias: bool = False
+  window: int | None = None
 
 
 class RMSNorm(nn.Module):
@@ -29,92 +48,76 @@ class RMSNorm(nn.Module):
     return wide.astype(x.dtype) * scale.astype(x.dtype)
 
 
-def rotate(x: jax.Array, base: float) -> jax.Array:
-  """Rotary position embedding (Su et al., 2021), pairs taken from the two halves of the last axis.
-
-  Args:
-    x: `[batch, length, heads, size]`, size even; position 0 is the first of `length`.
-    base: wave lengths go from 2 pi to 2 pi base.
-  """
-  half = x.shape[-1] // 2
-  frequency = jnp.asarray(base, jnp.float32) ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None, None] * frequency
-  cos, sin = jnp.cos(angle), jnp.sin(angle)
-  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
-
-
-def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-  """Causal attention with float32 softmax; each key head serves `heads / kv_heads` query heads in a row.
-
-  Args:
-    q: `[batch, length, heads, size]`.
-    k, v: `[batch, length, kv_heads, size]`.
-
-  Returns:
-    `[batch, length, heads, size]` in the dtype of `v`.
-  """
-  batch, length, heads, size = q.shape
-  q = q.reshape(batch, length, k.shape[2], -1, size)
-  scores = jnp.einsum("btkgs,buks->bkgtu", q, k, preferred_element_type=jnp.float32) / math.sqrt(size)
-  seen = jnp.tril(jnp.ones((length, length), bool))
-  weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1)  # a token always sees itself: no empty row
-  return jnp.einsum("bkgtu,buks->btkgs", weights.astype(v.dtype), v).reshape(batch, length, heads, size)
-
-
 def _rows(linear, x: jax.Array) -> jax.Array:
   """A linear map of `[batch, length, width]`, as one product of matrices: its gradient is a third faster on CPU."""
   return linear(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 class Block(nn.Module):
-  heads: int
-  kv_heads: int
-  hidden: int
-  rope_base: float
+  sizes: Sizes
   site: str
 
   @nn.compact
-  def __call__(self, x, taps):
-    width = x.shape[-1]
-    size = width // self.heads
-    linear = lambda features, name: functools.partial(_rows, nn.Dense(features, use_bias=False, name=name))
-    split = lambda y: y.reshape(*y.shape[:2], -1, size)
+  def __call__(self, x, seen, positions, past, first, taps):
+    """`past`: keys and values of the cache, or None; returns the stream and the keys and values to attend to."""
+    width, c = x.shape[-1], self.sizes
+    linear = lambda features, name, bias=False: functools.partial(
+      _rows, nn.Dense(features, use_bias=bias, name=name)
+    )
+    split = lambda y: y.reshape(*y.shape[:2], -1, c.size)
+    turned = lambda y: rotate(split(y), c.rope_base, positions, c.scaled)
     here = lambda site, value: tap(taps, f"{self.site}/{site}", value)
 
-    h = RMSNorm(name="ln1")(x)
-    q = rotate(split(linear(width, "q")(h)), self.rope_base)
-    k = rotate(split(linear(self.kv_heads * size, "k")(h)), self.rope_base)
-    v = split(linear(self.kv_heads * size, "v")(h))
-    x = x + here("attention", linear(width, "o")(attend(q, k, v).reshape(x.shape)))
+    h = RMSNorm(c.epsilon, name="ln1")(x)
+    q = turned(linear(c.heads * c.size, "q", c.qkv_bias)(h))
+    k = turned(linear(c.kv_heads * c.size, "k", c.qkv_bias)(h))
+    v = split(linear(c.kv_heads * c.size, "v", c.qkv_bias)(h))
+    if past is not None:
+      k, v = (jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), first, 1)
+              for old, new in zip(past, (k, v)))
+    mixed = attend(q, k, v, seen)
+    x = x + here("attention", linear(width, "o")(mixed.reshape(*x.shape[:2], -1)))
 
-    h = RMSNorm(name="ln2")(x)
-    gate = here("gate", linear(self.hidden, "gate")(h))
-    keys = here("keys", nn.silu(gate) * linear(self.hidden, "up")(h))
-    return here("residual", x + here("mlp_out", linear(width, "down")(keys)))
+    h = RMSNorm(c.epsilon, name="ln2")(x)
+    gate = here("gate", linear(c.hidden, "gate")(h))
+    keys = here("keys", nn.silu(gate) * linear(c.hidden, "up")(h))
+    return here("residual", x + here("mlp_out", linear(width, "down")(keys))), (k, v)
 
 
 class Transformer(nn.Module):
   vocabulary: int
   width: int
   depth: int
-  heads: int
-  kv_heads: int
-  hidden: int
-  rope_base: float
+  sizes: Sizes
   tied: bool
 
   @nn.compact
-  def __call__(self, ids, train, taps):
+  def __call__(self, inputs, train, taps, cache=None):
     del train
+    ids, valid = inputs if isinstance(inputs, Tokens) else (inputs, None)
+    seen, positions, first, valid = self.sight(ids, valid, cache)
     embed = nn.Embed(self.vocabulary, self.width, name="embed")
-    x = embed(ids)
+    x, kept = embed(ids), []
     for i in range(self.depth):
-      name = f"block_{i}"
-      x = Block(self.heads, self.kv_heads, self.hidden, self.rope_base, name, name=name)(x, taps)
-    x = RMSNorm(name="norm")(x)
+      name, past = f"block_{i}", None if cache is None else (cache.keys[i], cache.values[i])
+      x, pair = Block(self.sizes, name, name=name)(x, seen, positions, past, first, taps)
+      kept.append(pair)
+    x = RMSNorm(self.sizes.epsilon, name="norm")(x)
     logits = embed.attend(x) if self.tied else _rows(nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
-    return logits.astype(jnp.float32), x
+    out = logits.astype(jnp.float32), x
+    return out if cache is None else (*out, Cache(*map(tuple, zip(*kept)), valid, first + ids.shape[1]))
+
+  def sight(self, ids, valid, cache):
+    """What each token sees, its position, the slot of the first one, and which slots are valid from now on."""
+    length, window = ids.shape[1], self.sizes.window
+    if cache is None:
+      seen = None if valid is None and window is None else visible(length, length, window, valid)
+      return seen, None if valid is None else counted(valid), 0, valid
+    now = jnp.ones(ids.shape, bool) if valid is None else valid
+    before = jnp.sum(cache.valid, axis=1, keepdims=True, dtype=jnp.int32)
+    valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, now, cache.filled, 1)
+    seen = visible(length, valid.shape[1], window, valid, cache.filled)
+    return seen, counted(now) + before, cache.filled, valid
 
 
 def model(
@@ -126,37 +129,62 @@ def model(
   hidden: int = 192,
   rope_base: float = 1e4,
   tied: bool = False,
+  head_size: int | None = None,
+  rope_scaling: Mapping[str, Any] | None = None,
+  epsilon: float = 1e-6,
+  qkv_bias: bool = False,
+  window: int | None = None,
 ) -> Model:
   """A causal language model: ids int32 `[b, t]` -> logits float32 `[b, t, vocabulary]`, for the token after each.
 
   `Out.features` is the normed residual stream `[b, t, width]`. Padding on the right needs no mask: what comes
-  later is never seen. Parameters may be cast to bfloat16; norms and softmax stay float32.
+  later is never seen; for padding on the left give `Tokens`. With `Model.cache(params, b, slots)` as `state`, keys and
+  values go there, what was read before is seen, and `Out.state` is the cache to go on from (`models.generate`).
+  Parameters may be cast to bfloat16; norms and softmax stay float32.
   Parameters: `embed`, `block_i/{ln1,q,k,v,o,ln2,gate,up,down}`, `norm`, `head` (none if `tied`).
   At the start, weights have deviation 1/sqrt(fan_in), `embed` 1/sqrt(width), and what writes to the residual stream
   (`o`, `down`) a further 1/sqrt(2 depth).
 
   Args:
     vocabulary: number of tokens.
-    width: of the residual stream; `width / heads` must be a whole even number.
+    width: of the residual stream; without `head_size`, `width / heads` must be a whole even number.
     depth: number of blocks.
     heads: query heads.
     kv_heads: key and value heads, a divisor of `heads`; None for as many.
     hidden: width of the MLP.
     rope_base: base of the rotary wave lengths.
     tied: the head is the transposed embedding.
+    head_size: even width of a head; None for `width / heads`.
+    rope_scaling: None, or how rotations are stretched, see `models.rotary.scaling`.
+    epsilon: added to mean squares by the norms.
+    qkv_bias: `q`, `k` and `v` have biases (Qwen2; Yang et al., 2024).
+    window: a token sees itself and the `window - 1` before it (Mistral; Jiang et al., 2023); None: all before it.
 
   Sites for taps: `block_i/attention` (what attention adds), `block_i/gate` (before SiLU), `block_i/keys` (input of
   `down`), `block_i/mlp_out` (what the MLP adds), `block_i/residual` (the stream after the block).
 
   Raises:
-    Invalid: for sizes that are not positive whole numbers or do not divide each other.
+    Invalid: for sizes that are not positive whole numbers or do not divide each other, a scaling that is not known.
   """
   kv_heads = heads if kv_heads is None else kv_heads
   layers.check_positive(
-    vocabulary=vocabulary, width=width, depth=depth, heads=heads, kv_heads=kv_heads, hidden=hidden
+    vocabulary=vocabulary, width=width, depth=depth, heads=heads, kv_heads=kv_heads, hidden=hidden,
+    **{name: x for name, x in (("head_size", head_size), ("window", window)) if x is not None},
   )
-  require(width % (2 * heads) == 0, "model.width", width, f"give a multiple of 2 * heads = {2 * heads}")
+  require(head_size is not None or width % (2 * heads) == 0, "model.width", width,
+          f"give a multiple of 2 * heads = {2 * heads}, or head_size")
+  require(head_size is None or head_size % 2 == 0, "model.head_size", head_size, "give an even number")
   require(heads % kv_heads == 0, "model.kv_heads", kv_heads, f"give a divisor of heads = {heads}")
+  require(not isinstance(epsilon, (int, float)) or epsilon > 0, "model.epsilon", epsilon, "give a number above 0")
+  size = width // heads if head_size is None else head_size
+  sizes = Sizes(heads, kv_heads, size, hidden, rope_base, scaling(rope_scaling), epsilon, qkv_bias, window)
+  return _language(Transformer(vocabulary, width, depth, sizes, tied))
+
+
+@remembered
+def _language(module: Transformer) -> Model:
+  """The Model of a module, with its cache as state."""
+  depth, sizes = module.depth, module.sizes
 
   def std(name, shape):
     if name.startswith("embed/"):
@@ -164,5 +192,18 @@ def model(
     residual = name.endswith(("/o/kernel", "/down/kernel"))
     return layers.lecun(name, shape) / (math.sqrt(2 * depth) if residual else 1.0)
 
-  module = Transformer(vocabulary, width, depth, heads, kv_heads, hidden, rope_base, tied)
-  return layers.wrap(module, std=std, sites=[f"block_{i}/{site}" for i in range(depth) for site in SITES])
+  sites = [f"block_{i}/{site}" for i in range(depth) for site in SITES]
+  plain = layers.wrap(module, std=std, sites=sites)
+
+  def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
+    if not isinstance(state, Cache):
+      return plain.apply(params, inputs, state=state, train=train, key=key, taps=taps)
+    layers.check_taps(taps, sites)
+    return Out(*module.apply({"params": params}, inputs, train, taps, state))
+
+  def cache(params, batch, slots):
+    dtype = jax.tree.leaves(params["block_0"]["k"])[0].dtype
+    empty = tuple(jnp.zeros((batch, slots, sizes.kv_heads, sizes.size), dtype) for _ in range(depth))
+    return Cache(empty, empty, jnp.zeros((batch, slots), bool), jnp.int32(0))
+
+  return Model(plain.init, apply, False, cache)

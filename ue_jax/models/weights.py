@@ -51,13 +51,19 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     raise Invalid(str(path), f"{type(error).__name__}: {error}", fix) from error
 
 
-def write(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
+def write(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str] = {}) -> None:
   """Writes `arrays` as `.safetensors` or `.npz`, under a temporary name and then renamed: never half a file.
 
+  Args:
+    path: of the file.
+    arrays: name -> array.
+    metadata: texts for the header of a `.safetensors` file, such as `{"format": "pt"}` for PyTorch's layouts.
+
   Raises:
-    Invalid: for another ending, or a dtype that the format does not have.
+    Invalid: for another ending, a dtype that the format does not have, or metadata for `.npz`.
   """
   path = Path(path)
+  require(not metadata or path.suffix != ".npz", str(path), dict(metadata), "give a .safetensors file for metadata")
   writer = _codec(path)[1]
   arrays = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
   for name, array in arrays.items():
@@ -66,7 +72,7 @@ def write(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
     with open(temporary, "wb") as file:
-      writer(file, arrays)
+      writer(file, arrays, metadata)
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
@@ -85,7 +91,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     return {name: file[name] for name in file.files}
 
 
-def _write_npz(file, arrays: dict[str, np.ndarray]) -> None:
+def _write_npz(file, arrays: dict[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+  del metadata
   np.savez(file, **arrays)
 
 
@@ -96,12 +103,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     if length > HEADER_LIMIT:
       raise ValueError(f"a header of {length} bytes")
     header = json.loads(file.read(length))
-    body = file.read()
+    body = memoryview(file.read())  # the arrays are views of it: nothing is held twice
   header.pop("__metadata__", None)
   return {name: _view(body, **entry) for name, entry in header.items()}
 
 
-def _view(body: bytes, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
+def _view(body: memoryview, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
   start, end = data_offsets
   kind = np.dtype(DTYPES[dtype])
   if not 0 <= start <= end <= len(body) or end - start != kind.itemsize * math.prod(shape):
@@ -109,8 +116,8 @@ def _view(body: bytes, dtype: str, shape: list[int], data_offsets: list[int]) ->
   return np.frombuffer(body[start:end], kind).reshape(shape)
 
 
-def _write_safetensors(file, arrays: dict[str, np.ndarray]) -> None:
-  header, start = {}, 0
+def _write_safetensors(file, arrays: dict[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+  header, start = {"__metadata__": dict(metadata)} if metadata else {}, 0
   for name, array in arrays.items():
     header[name] = dict(dtype=NAMES[array.dtype], shape=list(array.shape), data_offsets=[start, start + array.nbytes])
     start += array.nbytes

@@ -1,0 +1,74 @@
+"""What the tokens of a decoder see of each other: attention, windows, padding, and the cache of keys and values."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Tokens(NamedTuple):
+  """Texts of different lengths, for a decoder: positions are counted over the valid tokens of a row.
+
+  Attributes:
+    ids: int32 `[batch, length]`.
+    valid: bool `[batch, length]`, False for padding, left or right.
+  """
+
+  ids: jax.Array
+  valid: jax.Array
+
+
+class Cache(NamedTuple):
+  """Keys and values of the tokens read so far, to go on from; see `Model.cache`.
+
+  Attributes:
+    keys, values: a tuple with `[batch, slots, kv_heads, size]` for each block, keys already rotated.
+    valid: bool `[batch, slots]`: which slots hold a token that may be seen.
+    filled: int32 scalar: slots used, padding included.
+  """
+
+  keys: tuple[jax.Array, ...]
+  values: tuple[jax.Array, ...]
+  valid: jax.Array
+  filled: jax.Array
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None = None) -> jax.Array:
+  """Attention with float32 softmax; each key head serves `heads / kv_heads` query heads in a row.
+
+  Args:
+    q: `[batch, length, heads, size]`.
+    k, v: `[batch, slots, kv_heads, size]`.
+    seen: bool, `[length, slots]` or `[batch, length, slots]`, at least one True for each query; None: causal.
+
+  Returns:
+    `[batch, length, heads, size]` in the dtype of `v`.
+  """
+  batch, length, heads, size = q.shape
+  q = q.reshape(batch, length, k.shape[2], -1, size)
+  scores = jnp.einsum("btkgs,buks->bkgtu", q, k, preferred_element_type=jnp.float32) / math.sqrt(size)
+  seen = jnp.tril(jnp.ones((length, length), bool)) if seen is None else seen
+  seen = seen[:, None, None] if seen.ndim == 3 else seen
+  weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1)  # a token always sees itself: no empty row
+  return jnp.einsum("bkgtu,buks->btkgs", weights.astype(v.dtype), v).reshape(batch, length, heads, size)
+
+
+def visible(length: int, slots: int, window: int | None, valid: jax.Array | None, first: jax.Array | int = 0):
+  """Which slots each of `length` tokens sees, the first of them in slot `first`; see `seen` of `attend`.
+
+  Those up to its own that are valid and among the last `window` (None: all); always its own, so that padding too has
+  something to see.
+  """
+  query, slot = first + jnp.arange(length)[:, None], jnp.arange(slots)
+  seen = slot <= query
+  if window is not None:
+    seen &= slot > query - window
+  return seen if valid is None else seen & (valid[:, None, :] | (slot == query))
+
+
+def counted(valid: jax.Array) -> jax.Array:
+  """The position of each token among the valid ones of its row, int32 like `valid`; 0 for padding on the left."""
+  return jnp.maximum(jnp.cumsum(valid, axis=1, dtype=jnp.int32) - 1, 0)
