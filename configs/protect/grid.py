@@ -6,7 +6,8 @@
   python -m experiments.sweep --config configs/protect/grid.py       --config.data.path=DIR  # one GPU
 
 `experiments.run` and `experiments.sweep` do the same with it. Rows: controls (clean, random noise a picture, a class,
-and by permuted labels) and the protections, all with one budget where they have one, made for the label (the second
+and by permuted labels) and the protections, all with one budget where they have one (64/255 in the largest change, or
+in the root of the mean square for `lsp` and `ar`; `error_min` stops before it is spent), made for the label (the second
 labelling is what a thief wants instead). Columns: what a thief does about it. Defences change the pictures before
 training; other columns train in another way (adversarially, with mixed pictures), another network than the one that
 the noise was made against, or with a hundred clean pictures (`last_layer`; `known`: on these alone); `best step` is
@@ -93,10 +94,10 @@ def _protections(eps: float, pick, real: bool) -> dict:
   blur = dict(blur=0.3, size=3) if real else dict(blur=0.03, size=3)
   made = dict(
     noise=dict(name="protect.noise", kind="class", eps=eps),
-    lsp=dict(name="protect.lsp", eps=0.75 * eps, patch=8 if real else 2),
+    lsp=dict(name="protect.lsp", eps=0.75 * eps if real else eps, patch=8 if real else 2),
     ops=dict(name="protect.ops"),
     cuda=dict(name="protect.cuda", **blur),
-    ar=dict(name="protect.ar", eps=1.0 if real else 8.0),
+    ar=dict(name="protect.ar", eps=1.0 if real else 14.0),
     clusters=dict(name="protect.unlearnable_clusters", eps=eps, k=10, steps=pick(tiny=30, small=100), batch_size=64),
     error_min=dict(name="protect.error_min", kind="sample", eps=eps, noise_steps=3, **steps),
     error_min_class=dict(name="protect.error_min", kind="class", eps=eps, **steps),
@@ -106,7 +107,10 @@ def _protections(eps: float, pick, real: bool) -> dict:
       full=dict(steps=5000, augment=("crop:4", "flip")),
     )),
     tap=dict(name="protect.tap", eps=eps, steps=pick(tiny=20, small=50, full=250)),
-    bayes_error=dict(name="protect.bayes_error", eps=eps, steps=pick(tiny=60, small=300, full=2000)),
+    bayes_error=dict(name="protect.bayes_error", eps=eps, **pick(  # `inner` batches, two epochs, are a round
+      tiny=dict(steps=64, inner=32), small=dict(steps=640, inner=32), cifar=dict(steps=900, inner=60),
+      full=dict(steps=46920, inner=782, batch_size=128),
+    )),
   )
   few = ("noise", "ops", "cuda", "lsp")
   return pick(tiny={name: made[name] for name in few}, small=made)

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.core.errors import require
+from ue_jax.train import pgd
 
 SIMILARITIES = ("rbf", "logistic")
 _product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -112,10 +113,8 @@ def ascend(
   length = eps / 10 if step_size is None else step_size
   slope = jax.grad(lambda x: error(x, labels, classes, sigma, similarity=similarity, chunk=chunk))
 
-  def step(_, x):
-    return jnp.clip(x + length * jnp.sign(slope(x)), points - eps, points + eps)
-
-  return jax.lax.fori_loop(0, steps, step, points)
+  step = lambda _, delta: pgd.move(delta, slope(points + delta), eps, length)
+  return points + jax.lax.fori_loop(0, steps, step, jnp.zeros_like(points))
 
 
 def of_histogram(joint):
