@@ -7,7 +7,9 @@
   python -m experiments.run --config configs/protect/t2ue.py             --config.data.path=DIR  # one GPU; not run
 
 Drawn shapes of 16 pixels with 96 captions. Surrogate and generator learn from public pairs (`known`); thieves train a
-new image-text model on protected pairs. Rows: `t2ue`, the published loss on pictures with the noise of their own
+new image-text model on protected pairs. As published (output cut at the budget, the surrogate's own temperature, raw
+texts) the generator learns next to nothing in so small a world: see the end. So the rows have `squash="tanh"`, the
+temperature .5 and texts brought to one scale: `t2ue`, the published loss on pictures with the noise of their own
 caption; `shuffled`, with that of another picture's; `sample` and `caption`, random signs a picture and a caption;
 `swapped`, the noise of captions drawn at random. Accuracy (nearest caption of 96 on clean test pictures; mean and
 spread of three trainings, one generator), and what the surrogate says of pictures that nobody trained on:
