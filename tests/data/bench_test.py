@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ue_jax.core.errors import Invalid
-from ue_jax.data import bench, corrupt, say, world
+from ue_jax.data import bench, corrupt, text, world
 from ue_jax.data.phrases import NAMES, NUMBER, SPOKEN, clozes, questions, statements
 from ue_jax.data.probes import KIND, KINDS
 from ue_jax.data.splits_of_facts import EMPLOYER, FIRST
@@ -65,7 +65,8 @@ def test_a_further_relation_changes_no_other_part(ci):
     for part in ("subj", "obj", "template", "opts", "trained"):
       first, second = getattr(ci.probes, part)[mine & direct[0]], getattr(more.probes, part)[theirs & direct[1]]
       assert np.array_equal(first, second), (name, part)
-  assert ci.world.words[: len(ci.world.words) - ci.world.count["Alias"]] == more.world.words[: more.world.start["Alias"]]
+  before = ci.world.start["Alias"]
+  assert more.world.start["Alias"] == before and ci.world.words[:before] == more.world.words[:before]
 
 
 def test_the_counts_of_the_presets(ci, tofu):
@@ -233,7 +234,7 @@ def test_rendering_marks_the_answer_and_the_end(linked):
     prompt, answer = linked.speaker.say(row)
     at, n = out["ans_pos"][i], out["ans_len"][i]
     assert linked.tok.decode(out["ids"][i]) == f"{prompt} {answer}"
-    assert linked.tok.decode(out["ids"][i][out["m"][i] > 0]) == answer and out["ids"][i, at + n] == say.EOS
+    assert linked.tok.decode(out["ids"][i][out["m"][i] > 0]) == answer and out["ids"][i, at + n] == text.EOS
     assert out["m"][i].sum() == n + 1 and out["attn"][i].sum() == at + n + 1
   with pytest.raises(Invalid, match="text.length"):
     linked.render(rows, length=5)
@@ -286,8 +287,8 @@ def test_sentences_differ_in_length():
     if name != "alias":
       lengths = [len(text.split()) + 1 for text in statements(name)]
       assert len(set(lengths)) >= 3 and 3 <= min(lengths) and max(lengths) <= 12, name
-    for text in (*questions(name), *clozes(name)):
-      assert text.count("$s") == 1 and len(text.split()) <= 12
+    for asked in (*questions(name), *clozes(name)):
+      assert asked.count("$s") == 1 and len(asked.split()) <= 12
 
 
 def test_everything_is_plain_json_and_small(ci):

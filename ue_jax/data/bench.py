@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ue_jax.core.errors import require
-from ue_jax.data import probes, rules, say, splits_of_facts, stream, world
+from ue_jax.data import probes, rules, say, splits_of_facts, stream, text, world
 from ue_jax.data.phrases import ATTRIBUTES, LINKS, WORLD
 from ue_jax.data.probes import KIND
 from ue_jax.data.world import Spec
@@ -100,9 +100,9 @@ class Bench:
 
   def render(
     self, rows: Sequence[int], encode: Callable[[str], Sequence[int]] | None = None, length: int = 0, *,
-    pad: int = say.PAD, eos: int = say.EOS,
+    pad: int = text.PAD, eos: int = text.EOS,
   ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Probes as padded sequences (`say.render`): in the words of the world, or polished for another tokeniser.
+    """Probes as padded sequences (`text.render`): in the words of the world, or polished for another tokeniser.
 
     Args:
       rows: of the probes.
@@ -112,8 +112,8 @@ class Bench:
     """
     pairs = [self.speaker.say(int(row)) for row in rows]
     if encode is None:
-      return say.render(pairs, self.tok.encode, length)
-    return say.render([say.polish(*pair) for pair in pairs], encode, length, pad=pad, eos=eos, space=" ")
+      return text.render(pairs, self.tok.encode, length)
+    return text.render([say.polish(*pair) for pair in pairs], encode, length, pad=pad, eos=eos, space=" ")
 
   def fingerprint(self) -> str:
     """sha256 of the canonical JSON of world, probes, splits and documents."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
-from ue_jax.data import bench, lexicon, phrases, probes, say, stream
+from ue_jax.data import bench, lexicon, phrases, probes, stream, text
 from ue_jax.data.lexicon import Relation
 
 
@@ -98,7 +98,7 @@ def benchmark(
   p, many = made.probes, made.probes.of(*FORMS, *forms)
   pairs = [made.speaker.say(row) for row in many.tolist()]
   pairs += bench.contexts(made, made.seed, 0, contexts) if contexts else []
-  found = say.render(pairs, made.tok.encode)
+  found = text.render(pairs, made.tok.encode)
   row = np.concatenate([many, np.full(contexts, -1)]).astype(np.int32)
   of = lambda values, missing=-1: np.where(row >= 0, np.asarray(values)[row], missing).astype(np.int32)
   arrays = {
@@ -214,8 +214,8 @@ def _relation(spec: Preset, seed: int, number: int, alternatives: int) -> dict[s
   subject, answer = lexicon.tokens(relation.subject, subjects), lexicon.tokens(relation.value, values)
   wrong = wrong_values(seed, relation, values, alternatives)
   parts = []
-  for template, text in enumerate(relation.templates):
-    ids, start = render(text, subject, answer, spec.length)
+  for template, sentence in enumerate(relation.templates):
+    ids, start = render(sentence, subject, answer, spec.length)
     at = np.arange(spec.length)
     mask = np.broadcast_to((at >= start) & (at <= start + answer.shape[1]), ids.shape)
     same = {"kind": lexicon.KINDS.index(relation.kind), "relation": number, "template": template, "answer": start}
@@ -223,7 +223,7 @@ def _relation(spec: Preset, seed: int, number: int, alternatives: int) -> dict[s
     part |= {"ids": ids, "mask": mask.astype(np.float32)}
     part |= {"person": who.astype(np.int32), "value": values.astype(np.int32)}
     if alternatives:
-      others = [render(text, subject, lexicon.tokens(relation.value, w), spec.length)[0] for w in wrong.T]
+      others = [render(sentence, subject, lexicon.tokens(relation.value, w), spec.length)[0] for w in wrong.T]
       part["wrong"] = np.stack(others, axis=1)
     parts.append(part)
   return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

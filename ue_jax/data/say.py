@@ -1,18 +1,15 @@
-"""The texts of probes: a prompt and its answer in words, and the tokens of both."""
+"""The texts of probes: a prompt and its answer in words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
-import numpy as np
-
 from ue_jax.core.errors import require
+from ue_jax.data import text
 from ue_jax.data.phrases import LETTERS, NAMES, NUMBER, clozes, questions, statements, words
 from ue_jax.data.probes import KINDS, Probes
 from ue_jax.data.world import Spec, World, pools
-
-PAD, EOS = 0, 1
 
 
 class WordTok(NamedTuple):
@@ -29,7 +26,7 @@ class WordTok(NamedTuple):
 
   def decode(self, ids: Iterable[int]) -> str:
     """The words with spaces between, without padding and end."""
-    return " ".join(self.words[int(i)] for i in ids if int(i) > EOS)
+    return " ".join(self.words[int(i)] for i in ids if int(i) > text.EOS)
 
 
 def tokenizer(spec: Spec, world: World) -> WordTok:
@@ -168,39 +165,3 @@ def _capital(text: str) -> Iterable[str]:
   for at, letter in enumerate(text):
     yield letter.upper() if up else letter
     up = (up and not letter.isalpha()) or text[:at + 1].endswith((": ", ". "))
-
-
-def render(
-  pairs: Sequence[tuple[str, str]], encode: Callable[[str], Sequence[int]], length: int = 0, *, pad: int = PAD,
-  eos: int = EOS, space: str = "",
-) -> dict[str, np.ndarray]:  # fmt: skip
-  """Prompts with answers as padded token sequences; the targets are the answer and the end.
-
-  Args:
-    pairs: (prompt, answer).
-    encode: text -> token ids.
-    length: of the sequences; 0: of the longest.
-    pad, eos: their ids.
-    space: what stands between prompt and answer, part of the answer (" " for byte-pair tokenisers).
-
-  Returns:
-    `ids` int32 `[n, length]`, `attn` bool and `m` float32 of the same shape, `ans_pos` and `ans_len` int32 `[n]`
-    (without the end).
-
-  Raises:
-    Invalid: for an empty answer or prompt, or a text longer than `length`.
-  """
-  heads = [list(encode(prompt)) for prompt, _ in pairs]
-  tails = [list(encode(space + answer)) for _, answer in pairs]
-  for (prompt, answer), head, tail in zip(pairs, heads, tails):
-    require(len(head) > 0, "text.prompt", prompt, "give a prompt with at least one token")
-    require(len(tail) > 0, "text.answer", answer, "give an answer with at least one token")
-  longest = max((len(h) + len(t) + 1 for h, t in zip(heads, tails)), default=1)
-  require(length == 0 or longest <= length, "text.length", length, f"give at least {longest}")
-  shape = (len(pairs), length or longest)
-  ids, attn, m = np.full(shape, pad, np.int32), np.zeros(shape, bool), np.zeros(shape, np.float32)
-  for i, (head, tail) in enumerate(zip(heads, tails)):
-    whole = [*head, *tail, eos]
-    ids[i, : len(whole)], attn[i, : len(whole)], m[i, len(head) : len(whole)] = whole, True, 1
-  ans_pos, ans_len = (np.array([len(x) for x in part], np.int32) for part in (heads, tails))
-  return {"ids": ids, "attn": attn, "m": m, "ans_pos": ans_pos, "ans_len": ans_len}

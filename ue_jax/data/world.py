@@ -28,7 +28,7 @@ class Spec(NamedTuple):
     celebrities: further persons with one fact each, which is trained ten times as often.
     modulus: of the sums that serve as a second skill; 0 for none.
     world_templates: in how many questions a fact of the world is trained.
-    hops: chains of facts are trained as questions (`mem`), with the steps between in the answer (`cot`), or not (`none`).
+    hops: chains of facts are trained as questions (`mem`), with the steps in the answer (`cot`), or not (`none`).
   """
 
   persons: int
