@@ -66,7 +66,7 @@ class Workshop:
   def tokens(self):
     from ue_jax.data import facts
 
-    return facts.data()
+    return facts.data("ci", alternatives=2, forms=("choice",))
 
   @functools.cached_property
   def table(self):
