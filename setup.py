@@ -10,7 +10,9 @@ version = re.search(r'__version__ = "(.+)"', (here / "ue_jax/__init__.py").read_
 
 tfds = ["tensorflow-datasets>=4.9.7", "array_record>=0.5", "importlib_resources>=6"]
 lm = ["tokenizers>=0.20"]
-test = ["pytest>=8", "pytest-xdist>=3.5", "safetensors>=0.4.5", "kmedoids>=0.5", *lm, *tfds]
+test = [
+  "pytest>=8", "pytest-xdist>=3.5", "safetensors>=0.4.5", "kmedoids>=0.5", "rouge-score>=0.1.2", *lm, *tfds,
+]  # fmt: skip
 
 setuptools.setup(
   name="ue-jax",

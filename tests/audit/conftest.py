@@ -11,7 +11,7 @@ from ue_jax.train import language, loop, supervised
 
 def few_facts() -> Data:
   """Two short relations of 14 persons (4 of them the set `forget`) and 4 persons never trained."""
-  full = facts.data("kgtiny")
+  full = facts.data("kgtiny", alternatives=3)
   relation, person = full.arrays["relation"], full.arrays["person"]
   short = np.isin(relation, np.unique(relation[person >= 0])[:2])
   seen = {name: short & np.isin(np.arange(full.n), full.sets[name]) for name in ("forget", "retain", "holdout")}
@@ -50,3 +50,34 @@ def request_pictures():
   model = mlp.model(3, widths=(16,))
   train = supervised.train(model, label="shape", steps=60, batch_size=30, rate=1e-2)
   return Request(loop.fit(train, data, mode="one", steps_per_call=20), data)
+
+
+def next_token_model(table):
+  """A Subject whose logits depend on the last token alone: `table` `[v, v]`."""
+  import jax.numpy as jnp
+
+  from ue_jax.core.nouns import Subject
+  from ue_jax.models.model import Model, Out
+
+  apply = lambda params, ids, *, state={}, **_: Out(params[ids], params[ids], state)
+  return Subject(Model(lambda key, ids: (jnp.asarray(table, jnp.float32), {}), apply), jnp.asarray(table, jnp.float32))
+
+
+@pytest.fixture
+def bigram():
+  """`bigram(table)`: a Subject whose logits depend on the last token alone."""
+  return next_token_model
+
+
+@pytest.fixture
+def ragged():
+  """Data of 6 ragged sequences over 7 tokens: `forget` is the first four, `holdout` the others."""
+  rng = np.random.default_rng(3)
+  ids, mask = rng.integers(2, 7, (6, 8)).astype(np.int32), np.zeros((6, 8), np.float32)
+  for row, (start, end) in enumerate([(1, 8), (2, 4), (3, 8), (5, 7), (1, 4), (4, 8)]):
+    mask[row, start:end] = 1
+    ids[row, end - 1], ids[row, end:] = 1, 0
+  rows = np.arange(6, dtype=np.int32)
+  vocabulary = ["<pad>", "<eos>", "ab", "bc", "cd", "de", "ef"]
+  return Data({"ids": ids, "mask": mask, "index": rows}, {"forget": rows[:4], "holdout": rows[4:]},
+              {"vocabulary": vocabulary})

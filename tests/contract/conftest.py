@@ -29,6 +29,7 @@ BY_HAND: dict[tuple[str, str], str] = {
   ("data", "data.folder"): "needs a folder of pictures",
   ("data", "data.npz"): "needs a file",
   ("data", "data.tfds"): "needs a prepared data set",
+  ("data", "data.tofu"): "needs the published files",
 }
 
 
@@ -65,7 +66,7 @@ class Workshop:
   def tokens(self):
     from ue_jax.data import facts
 
-    return facts.data()
+    return facts.data("ci", alternatives=2, forms=("choice",))
 
   @functools.cached_property
   def table(self):

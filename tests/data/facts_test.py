@@ -157,3 +157,46 @@ def test_info_is_plain_json_and_decode_drops_padding(world):
 def test_wrong_arguments_are_refused(arguments):
   with pytest.raises(Invalid):
     facts.data(**arguments)
+
+
+@pytest.fixture(scope="module")
+def small_bench():
+  return facts.data("ci", alternatives=3, forms=("choice", "context_false"), contexts=30)
+
+
+def test_a_benchmark_is_data_of_the_same_form(small_bench, world):
+  data = check_data(small_bench)
+  assert set(world.arrays) < set(data.arrays) and set(world.sets) < set(data.sets)
+  parts = [data.sets[name] for name in ("forget", "forget_indirect", "retain", "world", "math", "context")]
+  assert sorted(np.concatenate(parts).tolist()) == sorted(data.sets["train"].tolist())
+  assert len(data.sets["context"]) == 30 and len(data.sets["forget_choice"]) == 3 * 4
+  assert data.info["vocabulary"] == facts.data("ci", seed=5).info["vocabulary"]
+  for row in range(0, data.n, 11):
+    ids, mask, start = data.arrays["ids"][row], data.arrays["mask"][row], data.arrays["answer"][row]
+    assert mask[start] == 1 and mask[:start].sum() == 0 and ids[mask == 1][-1] == lexicon.EOS
+    assert (mask[start:] == (ids[start:] != lexicon.PAD)).all()
+
+
+def test_wrong_answers_of_a_benchmark_differ_in_the_answer_only(small_bench):
+  data = small_bench
+  rows = np.concatenate([data.sets[name] for name in ("forget", "retain", "math", "retain_hop3", "world")])
+  ids, wrong, mask = (data.arrays[name][rows] for name in ("ids", "wrong", "mask"))
+  assert (wrong == ids[:, None])[np.broadcast_to((mask == 0)[:, None], wrong.shape)].all()
+  assert all(len({tuple(x) for x in [one, *others]}) == 4 for one, others in zip(ids.tolist(), wrong.tolist()))
+
+
+def test_rows_of_a_benchmark_say_what_they_depend_on(small_bench):
+  data, kinds = small_bench, small_bench.info["labels"]["kind"]
+  of = lambda name, part: data.arrays[name][data.sets[part]]
+  assert (of("person", "forget") < 3).all() and (of("distance", "forget") == 0).all()
+  assert (of("role", "forget") == 1).all() and (of("role", "retain") == 0).all()
+  assert {kinds[k] for k in data.arrays["kind"][data.sets["forget"]]} == {"statement", "qa", "cloze"}
+  assert {kinds[k] for k in data.arrays["kind"][data.sets["retain_hop3"]]} == {"hop3"}
+
+
+@pytest.mark.parametrize("arguments", [
+  {"preset": "ci", "alternatives": 6}, {"preset": "ci", "forms": ("rhyme",)}, {"preset": "kgtiny", "contexts": 3},
+])  # fmt: skip
+def test_wrong_arguments_of_a_benchmark_are_refused(arguments):
+  with pytest.raises(Invalid):
+    facts.data(**arguments)

@@ -1,7 +1,7 @@
-"""Membership inference by loss: can one tell from the nll that a sample was trained on?
+"""Membership inference: can one tell that a sample was trained on?
 
 Source: Yeom et al., "Privacy Risk in Machine Learning", CSF 2018 (the LOSS attack); as an unlearning score in
-Shi et al., "MUSE: Machine Unlearning Six-Way Evaluation", 2024.
+Shi et al., "MUSE: Machine Unlearning Six-Way Evaluation", 2024. Other attacks on token sequences: `membership_scores`.
 
 The score of a sample is its nll per target. AUC = P(nll of a non-member > nll of a member) + P(equal) / 2:
 1 if members are told with certainty, 0.5 if not at all, 0 if unlearning made them stand out on the other side.
@@ -9,25 +9,32 @@ The score of a sample is its nll per target. AUC = P(nll of a non-member > nll o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ue_jax.audit import scoring
+from ue_jax.audit import membership_scores, scoring
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Request, Score, Scores
 from ue_jax.core.procedure import Procedure, once
 
 
-def measure(members: str = "", nonmembers: str = "", label: str = "label", chunk: int = 256) -> Procedure:
-  """Request -> Scores with `loss/auc`, best near 0.5.
+def measure(
+  members: str = "", nonmembers: str = "", label: str = "label", chunk: int = 256, attacks: Sequence[str] = ("loss",),
+  share: float = 0.4,
+) -> Procedure:  # fmt: skip
+  """Request -> Scores `<attack>/auc`, best near that of the reference if there is one, else near 0.5.
 
   Args:
     members: set that was asked to be forgotten; empty: `forget`, or `train` where there is none.
     nonmembers: set that was never seen; empty: `holdout`, or `test` where there is none.
     label: the labelling, for pictures.
     chunk: samples computed at once.
+    attacks: names in `membership_scores.ATTACKS`; of pictures `loss` only. `min_k` with a reference gives `privleak`.
+    share: of the tokens that `min_k` and `min_k_pp` look at.
 
   Raises:
-    Invalid: for an unknown set or labelling.
+    Invalid: for an unknown set, labelling or attack.
   """
 
   def score(key, request: Request) -> Scores:
@@ -35,11 +42,39 @@ def measure(members: str = "", nonmembers: str = "", label: str = "label", chunk
     has = request.data.sets
     inside = members or ("forget" if "forget" in has else "train")
     outside = nonmembers or ("holdout" if "holdout" in has else "test")
-    scored = scoring.score(request.subject, request.data, (inside, outside), label, chunk)
-    a, b = scored[inside].mean_nll(), scored[outside].mean_nll()
-    return {"loss/auc": Score(auc(a, b), len(a) + len(b), "near", 0.5)}
+    control = request._replace(subject=request.reference) if request.reference else None
+    out = {}
+    for attack in attacks:
+      values = lambda asked: [_scores(attack, asked, name, label, share, chunk) for name in (inside, outside)]  # noqa: B023
+      a, b = values(request)
+      mine, n = auc(a, b), len(a) + len(b)
+      ideal = auc(*values(control)) if control and attack != "reference" else None
+      out[f"{attack}/auc"] = Score(mine, n, "near", 0.5 if ideal is None else ideal)
+      if attack == "min_k" and ideal is not None:
+        out["privleak"] = Score(privleak(mine, ideal), n, "near", 0.0, -100.0, privleak(0.0, ideal))
+    return out
 
   return once(score)
+
+
+def _scores(attack: str, request: Request, name: str, label: str, share: float, chunk: int) -> np.ndarray:
+  if attack == "loss":
+    return scoring.score(request.subject, request.data, (name,), label, chunk)[name].mean_nll()
+  require(scoring.is_tokens(request.data), "measure.attacks", attack, "use 'loss' for pictures")
+  return membership_scores.score(attack, request, name, share, chunk)
+
+
+def privleak(auc: float, reference: float = 0.5) -> float:
+  """100 (a - r) / (r + 1e-10) with a = 1 - auc and r = 1 - reference: 0 is ideal, -100 the floor (nothing unlearned).
+
+  Source: Shi et al., "MUSE: Machine Unlearning Six-Way Evaluation", 2024, with the AUC of `min_k` at 40 %.
+
+  Args:
+    auc: of the subject, in [0, 1]; large where members are recognised.
+    reference: of the model that never saw the members.
+  """
+  a, r = 1 - auc, 1 - reference
+  return 100 * (a - r) / (r + 1e-10)
 
 
 def auc(members: np.ndarray, nonmembers: np.ndarray) -> float:

@@ -64,7 +64,7 @@ def memorised(hits: np.ndarray, mask: np.ndarray, released: bool = False) -> tup
     mask: bool `[m, t]`, the token is a target.
     released: see `measure`.
   """
-  mask = mask & (np.cumsum(mask[:, ::-1], axis=-1)[:, ::-1] > 1)  # without the last target
+  mask = scoring.without_last(mask)
   rows = mask.any(-1)
   hits, mask = hits[rows], mask[rows]
   n = mask.sum(-1)

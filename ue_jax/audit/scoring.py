@@ -57,6 +57,11 @@ def score(
   return {name: _take(every, at) for name, at in zip(sets, np.split(where.reshape(-1), ends))}
 
 
+def without_last(mask: np.ndarray) -> np.ndarray:
+  """bool `[m, t]`: the targets but the last of each sequence, which is the end token."""
+  return mask & (np.cumsum(mask[:, ::-1], axis=-1)[:, ::-1] > 1)
+
+
 def is_tokens(data: Data) -> bool:
   """Whether the samples are token sequences (else they are pictures, which may have captions as ids)."""
   return "ids" in data.arrays and "image" not in data.arrays

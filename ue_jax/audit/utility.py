@@ -61,7 +61,8 @@ def default_sets(data: Data) -> tuple[str, ...]:
   if not scoring.is_tokens(data):
     return tuple(name for name in PICTURES if name in data.sets)
   split = {"forget", "retain"} <= set(data.sets)
-  return tuple(name for name in data.sets if not (split and name == "train"))
+  usual = (name for name in data.sets if not name.endswith("_perturbed"))  # those hold wrong answers
+  return tuple(name for name in usual if not (split and name == "train"))
 
 
 def _values(scored: dict[str, scoring.Scored], data: Data) -> dict[str, tuple[float, int, int]]:

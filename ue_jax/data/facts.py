@@ -1,21 +1,24 @@
-"""Facts about invented persons as question-answer sequences: what a small language model can learn and unlearn.
+"""Facts about invented persons as token sequences: what a small language model can learn and unlearn.
 
-A sequence reads `Q <question> ? A <answer> <eos>`, padded; the targets are the answer and the eos.
-Answers have one to four tokens on purpose, so that effects of length are visible.
+A sequence reads `Q <question> ? A <answer> <eos>` (statements: `<beginning> <end> <eos>`), padded; the targets are the
+answer and the eos. Answers have one to four tokens on purpose, so that effects of length are visible.
+
+Two generators stand behind it: `kgtiny` is the small testbed of six relations in this file; the other presets are
+benchmarks of `bench`, with aliases, chains of facts and exact knowledge of what follows from what.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
-from ue_jax.data import lexicon, stream
+from ue_jax.data import bench, lexicon, phrases, probes, stream, text
 from ue_jax.data.lexicon import Relation
 
 
@@ -31,29 +34,50 @@ class Preset(NamedTuple):
 PRESETS = {"kgtiny": Preset(persons=60, holdout=12, forget=6, length=24)}
 
 
-def data(preset: str = "kgtiny", seed: int = 0, alternatives: int = 0) -> Data:
+FORMS = ("statement", "qa", "cloze", "alias", "inverse", "hop2", "hop3", "general")  # what benchmarks give unasked
+SETS = (
+  "train", "forget", "forget_indirect", "retain", "celebrity", "world", "math", "holdout", "neighbour", "far",
+  "forget01", "forget05", "forget10", *(f"{name}_paraphrase" for name in ("forget", "retain", "holdout")),
+  *(f"{name}_{form}" for name in ("forget", "retain") for form in ("alias", "inverse", "hop2", "hop3")),
+)  # fmt: skip
+
+
+def data(
+  preset: str = "kgtiny", seed: int = 0, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0
+) -> Data:
   """The facts of one invented world as token sequences.
 
   `kgtiny`: 60 trained and 12 held-out persons with six relations in three templates each (two trained,
-  the third is a paraphrase), 40 capitals in two templates, 169 sums modulo 13.
+  the third is a paraphrase), 40 capitals in two templates, 169 sums modulo 13. `ci`, `tiny`, `small`, `tofu`, `xl`: see
+  `bench.build`; which (person, sentence) is trained differs from person to person, so paraphrases are known sentences.
 
   Args:
-    preset: a name in `PRESETS`.
+    preset: `kgtiny` or a name in `bench.PRESETS`.
     seed: names the world; the vocabulary is the same for all.
-    alternatives: wrong answers per fact, up to 11, distinct and of the same range.
+    alternatives: wrong answers per fact, distinct and of the same range; up to 11, of a benchmark up to 5.
+    forms: of a benchmark, further kinds of probes (`probes.KINDS`: `choice`, `context_true`, ...); they are not trained
+      and make the sets `forget_<form>` and `retain_<form>`.
+    contexts: of a benchmark, how many items of reading comprehension are trained too (set `context`).
   Returns:
     Data with arrays `ids` int32 `[n, length]`; `mask` float32 of the same shape, 1 on the answer and the
     eos; `answer` int32 `[n]`, the position of the answer's first token; `kind`, `relation`, `template`,
-    `value` int32 `[n]`; `person` int32 `[n]`, -1 for world and math; `index`; and, if asked for,
+    `value` int32 `[n]`; `person` int32 `[n]`, -1 for none; `index`; and, if asked for,
     `wrong` int32 `[n, alternatives, length]`, the sequence with each wrong answer: it has the same
     length as the right one, so `mask` fits it too. Sets: `train` = `forget` + `retain` + `world` +
-    `math` (disjoint), `forget_paraphrase`, `retain_paraphrase`, `holdout` (persons never trained, in the
-    trained templates), `holdout_paraphrase`. `info` holds `vocabulary` and `labels`.
+    `math` (disjoint; benchmarks add `forget_indirect`, `celebrity` and `context`), `forget_paraphrase`,
+    `retain_paraphrase`, `holdout` (persons never trained, in the trained templates), `holdout_paraphrase`; of a
+    benchmark also the rest of `SETS` as far as it has them, and the arrays `hop`, `role` (`Probes.role`) and `distance`
+    (`splits_of_facts.neighbours`).
+    `info` holds `vocabulary` and `labels`.
   Raises:
-    Invalid: for an unknown preset or too many alternatives.
+    Invalid: for an unknown preset or form, or too many alternatives.
   """
-  require(preset in PRESETS, "data.preset", preset, f"choose one of {sorted(PRESETS)}")
+  every = sorted([*PRESETS, *bench.PRESETS])
+  require(preset in every, "data.preset", preset, f"choose one of {every}")
   require(isinstance(seed, int), "data.seed", seed, "give an integer")
+  if preset in bench.PRESETS:
+    return benchmark(bench.build(preset, seed), alternatives, forms, contexts, source=f"facts/{preset}")
+  require(not forms and not contexts, "data.forms", forms, f"choose a preset that has them: {sorted(bench.PRESETS)}")
   require(alternatives in range(12), "data.alternatives", alternatives, "choose 0 to 11")
   spec = PRESETS[preset]
   parts = [_relation(spec, seed, number, alternatives) for number in range(len(lexicon.RELATIONS))]
@@ -62,6 +86,61 @@ def data(preset: str = "kgtiny", seed: int = 0, alternatives: int = 0) -> Data:
   labels = {"kind": list(lexicon.KINDS), "relation": [r.name for r in lexicon.RELATIONS]}
   info = {"source": f"facts/{preset}", "seed": seed, "vocabulary": list(lexicon.vocabulary()), "labels": labels}
   return Data(arrays, _sets(spec, arrays), info)
+
+
+def benchmark(
+  made: bench.Bench, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0, source: str = "facts"
+) -> Data:
+  """A benchmark as Data, see `data`; `arrays["probe"]` is the row of the probe, -1 for reading comprehension."""
+  for form in forms:
+    require(form in probes.KINDS, "data.forms", form, f"choose from {probes.KINDS}")
+  require(alternatives in range(probes.WRONG + 1), "data.alternatives", alternatives, f"choose 0 to {probes.WRONG}")
+  p, many = made.probes, made.probes.of(*FORMS, *forms)
+  pairs = [made.speaker.say(row) for row in many.tolist()]
+  pairs += bench.contexts(made, made.seed, 0, contexts) if contexts else []
+  found = text.render(pairs, made.tok.encode)
+  row = np.concatenate([many, np.full(contexts, -1)]).astype(np.int32)
+  of = lambda values, missing=-1: np.where(row >= 0, np.asarray(values)[row], missing).astype(np.int32)
+  arrays = {
+    "ids": found["ids"], "mask": found["m"], "answer": found["ans_pos"], "probe": row,
+    "kind": of(p.kind, probes.KIND["context_true"]), "relation": of(p.rel, 0), "template": of(p.template),
+    "value": of(p.obj), "person": of(p.person), "hop": of(p.hop), "role": of(p.role(made.forgotten), 0),
+    "distance": of(made.nbr, 255), "index": np.arange(len(row), dtype=np.int32),
+  }  # fmt: skip
+  if alternatives:
+    arrays["wrong"] = _wrong(made, arrays, pairs, alternatives)
+  labels = {"kind": list(probes.KINDS), "relation": list(phrases.NAMES)}
+  info = {"source": source, "seed": made.seed, "vocabulary": list(made.tok.words), "labels": labels}
+  return Data(arrays, _bench_sets(made, many, forms, contexts), info)
+
+
+def _bench_sets(made: bench.Bench, many: np.ndarray, forms: Sequence[str], contexts: int) -> dict[str, np.ndarray]:
+  place = np.full(len(made.probes.kind), -1, np.int32)
+  place[many] = np.arange(len(many))
+  sets = {name: place[made.splits[name]] for name in SETS if name in made.splits}
+  lost = made.probes.dependent(made.forgotten)
+  for form in (form for form in forms if form not in FORMS):
+    rows = made.probes.of(form)
+    sets |= {f"forget_{form}": place[rows[lost[rows]]], f"retain_{form}": place[rows[~lost[rows]]]}
+  if contexts:
+    sets["context"] = len(many) + np.arange(contexts, dtype=np.int32)
+    sets["train"] = np.concatenate([sets["train"], sets["context"]])
+  return {name: rows for name, rows in sets.items() if len(rows)}
+
+
+def _wrong(made: bench.Bench, arrays: dict, pairs: list, alternatives: int) -> np.ndarray:
+  """The sequences with wrong answers; where a probe has none (reading comprehension), its own."""
+  out = np.repeat(arrays["ids"][:, None], alternatives, axis=1)
+  for i, row in enumerate(arrays["probe"].tolist()):
+    if row < 0 or made.probes.kind[row] in (probes.KIND["choice"], probes.KIND["yes_no"], probes.KIND["verbatim"]):
+      continue
+    numbers = made.probes.rel[row] == phrases.NUMBER["sum"]
+    for j, entity in enumerate(made.probes.opts[row, :alternatives].tolist()):
+      if entity >= 0:
+        words = made.tok.encode(str(entity) if numbers else made.speaker.names[entity])
+        end = arrays["answer"][i] + len(made.tok.encode(pairs[i][1]))
+        out[i, j, end - len(words) : end] = words
+  return out
 
 
 def decode(ids: Iterable[int], vocabulary: list[str]) -> str:
@@ -135,8 +214,8 @@ def _relation(spec: Preset, seed: int, number: int, alternatives: int) -> dict[s
   subject, answer = lexicon.tokens(relation.subject, subjects), lexicon.tokens(relation.value, values)
   wrong = wrong_values(seed, relation, values, alternatives)
   parts = []
-  for template, text in enumerate(relation.templates):
-    ids, start = render(text, subject, answer, spec.length)
+  for template, sentence in enumerate(relation.templates):
+    ids, start = render(sentence, subject, answer, spec.length)
     at = np.arange(spec.length)
     mask = np.broadcast_to((at >= start) & (at <= start + answer.shape[1]), ids.shape)
     same = {"kind": lexicon.KINDS.index(relation.kind), "relation": number, "template": template, "answer": start}
@@ -144,7 +223,7 @@ def _relation(spec: Preset, seed: int, number: int, alternatives: int) -> dict[s
     part |= {"ids": ids, "mask": mask.astype(np.float32)}
     part |= {"person": who.astype(np.int32), "value": values.astype(np.int32)}
     if alternatives:
-      others = [render(text, subject, lexicon.tokens(relation.value, w), spec.length)[0] for w in wrong.T]
+      others = [render(sentence, subject, lexicon.tokens(relation.value, w), spec.length)[0] for w in wrong.T]
       part["wrong"] = np.stack(others, axis=1)
     parts.append(part)
   return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -77,8 +77,11 @@ _CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", 
 _UNWANTED = ("dik", "fag", "kak", "neg", "nig", "pup", "put", "sex", "tit")
 
 
-def _coined(name: str, count: int, ending: str) -> list[str]:
-  """`count` distinct pronounceable names that end in `ending`: two syllables before it, no natural words."""
+def coined(name: str, count: int, ending: str) -> list[str]:
+  """`count` distinct pronounceable names that end in `ending`: two syllables before it, no natural words.
+
+  At most 4000. The names do not depend on any seed; `name` says which.
+  """
   syllables = [consonant + vowel for consonant in _CONSONANTS for vowel in "aeiou"]
   picks = stream.permutation(0, f"lexicon/{name}", len(syllables) ** 2)
   words = [syllables[i // len(syllables)] + syllables[i % len(syllables)] + ending for i in picks]
@@ -90,19 +93,19 @@ def pools() -> dict[str, tuple[str, ...]]:
   """Pool name -> its words; all words of all pools are distinct."""
   ordinal = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd"}
   return {name: tuple(words) for name, words in {
-    "first": _coined("first", 40, "th"),
-    "last": _coined("last", 50, "rk"),
-    "city": _coined("city", 30, "burg"),
+    "first": coined("first", 40, "th"),
+    "last": coined("last", 50, "rk"),
+    "city": coined("city", 30, "burg"),
     "job": _JOBS.split(),
     "day": [f"{day}{ordinal.get(day, 'th')}" for day in range(1, 29)],
     "month": _MONTHS.split(),
     "year": [str(year) for year in range(1950, 1990)],
-    "company": _coined("company", 20, "co"),
+    "company": coined("company", 20, "co"),
     "firm": _FIRMS.split(),
     "title": _TITLES.split(),
     "language": _LANGUAGES.split(),
-    "country": _coined("country", 40, "land"),
-    "capital": _coined("capital", 40, "polis"),
+    "country": coined("country", 40, "land"),
+    "capital": coined("capital", 40, "polis"),
     "number": [str(number) for number in range(13)],
   }.items()}
 

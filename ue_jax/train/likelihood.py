@@ -42,6 +42,17 @@ def logits(apply: Callable, params: Any, state: Any, batch: Mapping[str, jax.Arr
   return apply(params, batch["ids"] if "ids" in batch else batch["image"], state=state).logits
 
 
+def target_logits(logits: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The logits that each target is predicted from, the targets, and where there are any.
+
+  Of tokens `[b, t - 1, v]`, int32 and float32 `[b, t - 1]` (position i stands for target i + 1); of pictures `[b, v]`,
+  int32 and float32 `[b]`.
+  """
+  if "ids" in batch:
+    return logits[:, :-1], batch["ids"][:, 1:], batch["mask"][:, 1:]
+  return logits, batch["label"], batch["mask"]
+
+
 def log_prob(logits: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
   """s and n: the log-probability of each sample's targets, SUMMED over targets, and how many there are.
 

@@ -1,0 +1,28 @@
+"""Preferring a refusal to the answer (IdkDPO), and fine-tuning on refusals (IDK).
+
+Paper: Rafailov et al., "Direct Preference Optimization", 2023; Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024. Data, model and measures are those of
+`configs/forget/npo.py`.
+
+  python -m experiments.run --config configs/forget/idk_dpo.py:tiny --workdir runs/idk_dpo   # under a minute, 2 cores
+
+Expect at `tiny`: TODO
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "IdkDPO and IDK"
+  config.method = ConfigDict(
+    dict(
+      idk_dpo=dict(name="forget.idk_dpo", beta=0.1, **STEPS), idk=dict(name="forget.idk_dpo", prefer=False, **STEPS),
+    )
+  )
+  del config.sweep  # two methods in one table
+  return config

@@ -1,0 +1,27 @@
+"""RMU: hidden states of what is to be forgotten drawn to a random direction.
+
+Paper: Li et al., "The WMDP Benchmark: Measuring and Reducing Malicious Use With Unlearning", 2024. Data, model and measures are those of
+`configs/forget/npo.py`.
+
+  python -m experiments.run --config configs/forget/rmu.py:tiny --workdir runs/rmu   # under a minute, 2 cores
+
+Expect at `tiny`: TODO
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "RMU"
+  config.method = ConfigDict(
+    dict(
+      name="forget.rmu", layer=0, scale=3.0, adaptive=True, gamma=1.0, alpha=10.0, rate=3e-4, steps=120,
+      forget_batch=24, retain_batch=48, keep=npo.KEEP,
+    )
+  )
+  config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
+  return config

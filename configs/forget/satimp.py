@@ -1,0 +1,29 @@
+"""Weighted gradient ascent: WGA and SatImp.
+
+Paper: Wang et al., "Rethinking LLM Unlearning Objectives", 2025; Yang et al., "Exploring Criteria of Loss Reweighting to Enhance LLM Unlearning", 2025. Data, model and measures are those of
+`configs/forget/npo.py`.
+
+  python -m experiments.run --config configs/forget/satimp.py:tiny --workdir runs/satimp   # under a minute, 2 cores
+
+Expect at `tiny`: TODO
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "WGA and SatImp"
+  config.method = ConfigDict(
+    dict(
+      wga=dict(name="forget.satimp", b1=1.0, b2=0.0, gamma=1.0, alpha=1.0, **STEPS),
+      satimp=dict(name="forget.satimp", b1=5.0, b2=1.0, gamma=1.0, alpha=0.1, **STEPS),
+    )
+  )
+  del config.sweep  # two methods in one table
+  return config

@@ -1,0 +1,27 @@
+"""SimNPO: NPO without a reference model.
+
+Paper: Fan et al., "Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning", 2024. Data, model and measures are those of
+`configs/forget/npo.py`.
+
+  python -m experiments.run --config configs/forget/simnpo.py:tiny --workdir runs/simnpo   # under a minute, 2 cores
+
+Expect at `tiny`: TODO
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "SimNPO"
+  config.method = ConfigDict(
+    dict(
+      name="forget.simnpo", beta=2.5, delta=0.0, gamma=1.0, alpha=1.0, rate=3e-4, steps=60, forget_batch=24,
+      retain_batch=48, retain="nll", keep=npo.KEEP,
+    )
+  )
+  config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
+  return config

@@ -1,0 +1,36 @@
+import functools
+
+import pytest
+
+from ue_jax.audit import membership, membership_scores, muse, rouge
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Request
+from ue_jax.train import loop
+
+fit = functools.partial(loop.fit, mode="one")
+
+
+def test_the_numbers_are_those_of_rouge_and_of_membership(request_tokens):
+  alone = request_tokens._replace(reference=None)
+  scores = fit(muse.measure(verbatim=("forget",)), alone)
+  assert set(scores) == {"forget/verbmem", "forget/knowmem", "retain/knowmem", "privleak"}
+  means = rouge.means(alone.subject, alone.data, ("forget", "retain"), "f1")
+  for name in ("forget", "retain"):
+    assert scores[f"{name}/knowmem"].value == means[name][0]
+  values = [membership_scores.score("min_k", alone, name) for name in ("forget", "holdout")]
+  assert scores["privleak"].value == pytest.approx(membership.privleak(membership.auc(*values)))
+  aims = [scores[f"{name}/knowmem"].better for name in ("forget", "retain")]
+  assert aims == ["low", "high"] and scores["privleak"].target == 0
+
+
+def test_nothing_unlearned_leaks_and_exact_unlearning_does_not(request_tokens):
+  scores = fit(muse.measure(), request_tokens)
+  assert scores["privleak"].value < -50 and scores["forget/knowmem"].value > 0.9 > 0.5 > scores["forget/knowmem"].target
+  exact = fit(muse.measure(), request_tokens._replace(subject=request_tokens.reference))
+  assert exact["privleak"].value == pytest.approx(0)
+  assert exact["forget/knowmem"].value == exact["forget/knowmem"].target
+
+
+def test_unknown_sets_are_refused(request_tokens):
+  with pytest.raises(Invalid, match="passages"):
+    fit(muse.measure(verbatim=("passages",)), Request(request_tokens.subject, request_tokens.data))

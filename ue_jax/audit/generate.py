@@ -1,0 +1,86 @@
+"""Greedy continuation of prompts, by a model that sees whole sequences."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data, Subject
+
+PAD, EOS = 0, 1
+
+
+def answers(
+  subject: Subject, data: Data, rows: np.ndarray, new: int = 0, chunk: int = 256, pad: int = PAD, eos: int = EOS
+) -> tuple[list[list[int]], list[list[int]]]:
+  """What the subject says after the prompt of each row, and what it should say.
+
+  Args:
+    subject: a causal token model.
+    data: with `ids` and `mask`; the prompt ends where the first target is.
+    rows: positions in the data.
+    new: most tokens to generate; 0: as many as the longest answer of these rows has.
+    chunk: samples computed at once.
+    pad, eos: ids of the tokeniser.
+
+  Returns:
+    Two lists of token ids, cut before the end token: generations and references.
+
+  Raises:
+    Invalid: for rows without a target or a prompt.
+  """
+  ids, mask = data.arrays["ids"][rows], data.arrays["mask"][rows] > 0
+  require(bool(mask.any(1).all()) and not mask[:, 0].any(), "measure.sets", "a row without prompt or answer",
+          "name sets of questions with answers")  # fmt: skip
+  start, last = mask.argmax(1), mask.shape[1] - mask[:, ::-1].argmax(1)
+  new = new or int((last - start).max())
+  prompts = np.where(np.arange(ids.shape[1]) < start[:, None], ids, pad).astype(np.int32)
+  prompts = np.pad(prompts, ((0, 0), (0, max(0, int(start.max()) + new - ids.shape[1]))), constant_values=pad)
+  chunk, parts = min(chunk, len(rows)), []
+  for first in range(0, len(rows), chunk):
+    at = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
+    parts.append(greedy(subject.model.apply, subject.params, subject.state, prompts[at], start[at], new, pad, eos))
+  said = np.concatenate([np.asarray(part) for part in parts])[: len(rows)]
+  cut = lambda row: row[: row.index(eos)] if eos in row else row
+  heard = [cut(row[s : s + new].tolist()) for row, s in zip(said, start)]
+  return heard, [cut(row[s:e].tolist()) for row, s, e in zip(ids, start, last)]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))
+def greedy(
+  apply: Any, params: Any, state: Any, ids: jax.Array, start: jax.Array, new: int, pad: int = PAD, eos: int = EOS
+) -> jax.Array:
+  """The most likely continuation, token by token, until `eos` or `new` tokens.
+
+  Args:
+    apply: of a causal model.
+    params, state: its trees.
+    ids: int32 `[b, t]`, prompts padded on the right, `t` at least `start + new`.
+    start: int `[b]`, the length of each prompt, at least 1.
+    new: most tokens to generate.
+    pad: what is behind the end.
+    eos: the end token, kept.
+
+  Returns:
+    ids int32 `[b, t]` with the continuations filled in.
+  """
+  rows = jnp.arange(ids.shape[0], dtype=jnp.int32)
+  start = start.astype(jnp.int32)
+
+  def going(carry):
+    step, _, done = carry
+    return (step < new) & ~jnp.all(done)
+
+  def body(carry):
+    step, ids, done = carry
+    logits = apply(params, ids, state=state).logits[rows, start + step - 1]  # later positions see no earlier ones
+    token = jnp.where(done, jnp.int32(pad), jnp.argmax(logits, axis=-1).astype(jnp.int32))
+    return step + 1, ids.at[rows, start + step].set(token), done | (token == eos)
+
+  first = (jnp.zeros((), jnp.int32), ids.astype(jnp.int32), jnp.zeros(ids.shape[0], bool))
+  return jax.lax.while_loop(going, body, first)[1]

@@ -1,0 +1,79 @@
+"""Self-distillation from adjusted logits (UNDIAL): the model's own distribution, with the answer pushed down.
+
+Source: Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning in Large Language Models",
+2024: at every answer token the target is q = softmax(z0 - beta onehot(answer)), z0 the logits before unlearning, and
+the forget loss is the cross entropy of q and the model. It has a minimum, so it cannot run away. The released code also
+averages over prompt and padding; here only targets count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from ue_jax.core.procedure import Procedure
+from ue_jax.core.terms import Term
+from ue_jax.forget import shared
+from ue_jax.train import likelihood, losses
+
+
+def method(
+  beta: float = 10.0,
+  gamma: float = 1.0,
+  alpha: float = 1.0,
+  rate: float = 3e-4,
+  steps: int = 60,
+  forget_batch: int = 24,
+  retain_batch: int = 48,
+  retain: str = "none",
+  keep: Sequence[str] = ("retain",),
+  optimizer: str = "adam",
+  label: str = "label",
+) -> Procedure:
+  """Request -> Subject; reads the set `forget` and, unless `retain` is `none`, those of `keep`.
+
+  Args:
+    beta: how much the logit of the answer is lowered; the authors use 3 to 30.
+    gamma: coefficient of the forget term; may be traced, like the numbers before it, `alpha` and `rate`.
+    alpha: coefficient of the retain term.
+    rate: learning rate.
+    steps: optimiser steps.
+    forget_batch, retain_batch: samples a step; a smaller set gives all it has.
+    retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
+    keep: the sets that the retain batches are drawn from, taken together.
+    optimizer: a name that `train.optim.make` knows.
+    label: the labelling to forget, for pictures.
+
+  Raises:
+    Invalid: for an unknown retain term, or data without the sets.
+  """
+
+  def forget(logits, batch, before):
+    now, targets, mask = likelihood.target_logits(logits, batch)
+    return loss(now, likelihood.target_logits(before, batch)[0], targets, mask, beta, gamma)
+
+  return shared.method(
+    forget, before=True,
+    alpha=alpha, rate=rate, steps=steps, forget_batch=forget_batch, retain_batch=retain_batch, retain=retain,
+    keep=keep, optimizer=optimizer, label=label,
+  )
+
+
+def loss(
+  logits: jax.Array, before: jax.Array, targets: jax.Array, mask: jax.Array, beta: jax.Array | float,
+  scale: jax.Array | float = 1.0,
+) -> Term:  # fmt: skip
+  """The forget term: mean over targets of the cross entropy of softmax(before - beta onehot) and the model.
+
+  Args:
+    logits, before: float `[..., v]`, that the targets are predicted from, now and before unlearning.
+    targets: int32 `[...]`.
+    mask: float32 `[...]`, 1 where there is a target.
+    beta: see `method`.
+    scale: the term's coefficient.
+  """
+  lowered = before.astype(jnp.float32) - beta * jax.nn.one_hot(targets, before.shape[-1], dtype=jnp.float32)
+  wanted = jax.lax.stop_gradient(jax.nn.softmax(lowered, axis=-1))
+  return Term(jnp.sum(losses.cross_entropy(logits, wanted) * mask), jnp.sum(mask), scale)
