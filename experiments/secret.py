@@ -1,7 +1,9 @@
 """The secret of a protection: a key file, made once, from which the same protection can be painted again.
 
-Whoever knows the key can draw the same noise or the same filters and take them out again. So the figures, the config
-and the page of a run do not name it; the file and the artefacts in the workdir are its owner's alone.
+Whoever knows the key can draw the same noise or the same filters and take them out again. The figures, the config and
+the page of a run do not name it. Its seed does stand in plain text in the workdir (`artefacts/*/manifest.json`), and
+checkpoints hold the key made of it: so the workdir of a run with a key file is made its owner's alone (0700), as the
+file is (0600). Copy the protected pictures out of it, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import hashlib
 import os
 import pathlib
 import secrets
+import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +43,22 @@ def key(path: str | os.PathLike) -> int:
     raise Invalid("key_file", str(path), f"give a file of {2 * BYTES} hexadecimal digits, or a new name") from None
   require(len(drawn) == BYTES, "key_file", str(path), f"it has {len(drawn)} bytes; give one of {BYTES}, or a new name")
   return int.from_bytes(hashlib.sha256(drawn).digest()[:8], "big") >> (64 - BITS)
+
+
+def private(workdir: pathlib.Path) -> None:
+  """Makes the workdir, if it is not there, and bars it to everybody but its owner (0700).
+
+  Raises:
+    Invalid: if it cannot be made, or stays open to others.
+  """
+  try:
+    workdir.mkdir(0o700, parents=True, exist_ok=True)
+    workdir.chmod(0o700)
+    mode = stat.S_IMODE(workdir.stat().st_mode)
+  except OSError as error:
+    fix = f"the key would be read there, and it cannot be made private: {error.strerror}; choose another folder"
+    raise Invalid("workdir", str(workdir), fix) from None
+  require(not mode & 0o077, "workdir", str(workdir), "others can read the key there; choose one on another file system")
 
 
 def applied(config: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def test_the_same_file_paints_the_same_pictures_and_no_page_or_figure_tells_the_
   Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save(root / "one.png")
   (tmp_path / "config.py").write_text(CONFIG.format(path=str(root)))
 
+  (tmp_path / "b").mkdir(mode=0o755)  # one that is there already, and one that is not
+
   def go(name, key):
     run.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/{name}", f"--key_file={tmp_path}/{key}"])
     return (tmp_path / name / "protected" / "one.png").read_bytes()
@@ -61,3 +63,21 @@ def test_the_same_file_paints_the_same_pictures_and_no_page_or_figure_tells_the_
   seed = str(secret.key(tmp_path / "a.key")).encode()
   told = [p.relative_to(tmp_path) for p in (tmp_path / "a").rglob("*") if p.is_file() and seed in p.read_bytes()]
   assert not [p for p in told if "artefacts" not in p.parts]
+  assert any("artefacts" in p.parts for p in told), "if the seed is not in the workdir, it need not be private"
+  for name in "ab":
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700
+
+
+def test_the_workdir_is_private_before_anything_is_written(tmp_path, monkeypatch):
+  (tmp_path / "config.py").write_text(CONFIG.format(path=str(tmp_path / "mine")))
+  modes = []
+
+  def locked(workdir):
+    modes.append(stat.S_IMODE(workdir.stat().st_mode))
+    raise InterruptedError
+
+  monkeypatch.setattr(run.command, "locked", locked)
+  with pytest.raises(InterruptedError):
+    run.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out",
+              f"--key_file={tmp_path}/mine.key"])  # fmt: skip
+  assert modes == [0o700]
