@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -120,15 +121,32 @@ def paint(config: Mapping[str, Any], plan: Plan, results: pipeline.Results) -> P
 
 
 def verify(plan: Plan, results: pipeline.Results, painted: Painted) -> None:
-  """Reads all files again, prints what `experiments.compare` says of them, and ends with code 1 beyond the budget."""
+  """Reads all files again and prints what `experiments.compare` says of them.
+
+  Raises:
+    SystemExit: with code 1 and a line that says why, if a picture is beyond the budget, is not protected or has no
+      protected one to be compared with, or, with a budget above 0, did not change at all.
+  """
   stage = next(s for s in plan.stages.values() if s.kind == "protect")
   origin = pathlib.Path(results(stage.needs["data"]).info["path"])
   found = compare.compare(origin, painted.place)
   table = found.summary()
   print(tables.text(table.columns, table.rows, table.title))
+  if wrong := wrongs(found, painted):
+    sys.exit("; ".join(wrong))
   compare.judge(found, None if painted.budget is None else painted.budget / 255)
   if painted.budget is None:
     print("this method has no budget of the largest change: see the table")
+
+
+def wrongs(found: compare.Compared, painted: Painted) -> list[str]:
+  """What `verify` fails for, a line each; none if every picture is protected within the budget."""
+  bare = dict.fromkeys([*(name for name, _ in (*painted.unread, *found.left)), *painted.left])
+  lines = [] if painted.budget is None else [found.beyond(painted.budget)]
+  lines += [f"{len(bare)} pictures are not protected, e.g. {next(iter(bare))}"] if bare else []
+  if painted.budget and (still := found.unchanged()):
+    lines.append(f"{len(still)} pictures did not change, e.g. {still[0]}")
+  return [line for line in lines if line]
 
 
 def one(picture: np.ndarray, alpha: Any, brush: Callable, row: int, path: pathlib.Path) -> int | None:

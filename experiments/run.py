@@ -10,7 +10,8 @@
   --save_seconds S           how much work a killed run may lose (5)
   --key_file FILE            the secret of the protections; made if there is none; the same file, the same pictures;
                              the workdir holds it, too, and is made private (0700)
-  --verify                   with data.folder: compare the files written with the originals, and prove the budget
+  --verify                   with data.folder: compare the files written with the originals, and prove the budget;
+                             code 1 if one is beyond it, left out or unchanged
   --tensorboard              write the curves for TensorBoard, too; needs the package tensorboardX
 
 Killed, stopped or failed: the same command goes on from where it was. The workdir then holds
