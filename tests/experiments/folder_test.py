@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments import folder, run
+from ue_jax.core.errors import Invalid
 from ue_jax.protect import noise
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -131,3 +132,21 @@ def test_a_picture_without_its_protected_one_or_a_change_is_wrong_only_where_the
   assert folder.wrongs(found, painted._replace(budget=8)) == ["1 pictures did not change, e.g. black"]
   bare = folder.wrongs(found._replace(left=(("c", "there is no protected one"),)), painted)
   assert bare == ["1 pictures are not protected, e.g. c"]
+
+
+@pytest.mark.parametrize("name", ["protect.rem", "protect.t2ue"])
+def test_a_method_that_cannot_paint_is_refused_before_anything_is_made(pictures, name):
+  with pytest.raises(Invalid, match="config.protect.name.*choose one of .*protect.cuda.*protect.unlearnable_clusters"):
+    run.main([f"--config={pictures}/config.py", f"--workdir={pictures}/out", f"--config.protect.name={name}"])
+  assert not (pictures / "out").exists()
+
+
+def test_one_method_and_one_key_protect_a_folder(tmp_path):
+  config = {"data": {"name": "data.folder", "path": "pictures"}, "protect": {"name": "protect.noise"}}
+  folder.check(config, tmp_path)
+  with pytest.raises(Invalid, match="config.keys"):
+    folder.check({**config, "keys": (0, 1)}, tmp_path)
+  with pytest.raises(Invalid, match="config.protect = "):
+    folder.check({**config, "protect": {"a": config["protect"], "b": config["protect"]}}, tmp_path)
+  with pytest.raises(Invalid, match="protect.name"):
+    folder.check({**config, "protect": {"name": "protect.cura"}}, tmp_path)
