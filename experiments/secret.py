@@ -4,6 +4,12 @@ Whoever knows the key can draw the same noise or the same filters and take them 
 the page of a run do not name it. Its seed does stand in plain text in the workdir (`artefacts/*/manifest.json`), and
 checkpoints hold the key made of it: so the workdir of a run with a key file is made its owner's alone (0700), as the
 file is (0600). Copy the protected pictures out of it, and nothing else.
+
+How much a key hides differs: `cuda`, `lsp`, `ar`, `noise`, `tap` and (by a network that begins at random) `error_min` and
+`bayes_error` draw from it what they paint, or where it begins. `unlearnable_clusters` as it comes (`param="direct"`,
+`start="zeros"`, no augmentation) depends on it only through the order of its batches, and not at all where one batch
+holds all pictures: who has the originals and the surrogate makes nearly the same noise with any key. What draws nothing
+from it is refused (`public`).
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.check import argument, clear, many
 from ue_jax.core.errors import Invalid, require
 
 BYTES, BITS = 32, 62  # of the file; of the seed: what an int64 holds, with its sign, in checkpoints
@@ -61,14 +68,32 @@ def private(workdir: pathlib.Path) -> None:
   require(not mode & 0o077, "workdir", str(workdir), "others can read the key there; choose one on another file system")
 
 
+def public(stage: Mapping[str, Any]) -> str:
+  """Why the noise of a `protect` stage does not depend on its key; empty if it does."""
+  name, of = stage.get("name"), lambda field: argument("protect", stage, field)
+  if name == "protect.cuda" and of("compat") == "numpy":
+    return "with compat='numpy' the filters are made from compat_seed, which is public; use compat='jax'"
+  if name == "protect.ops":
+    return "it draws nothing: whoever has the pictures finds the same pixels"
+  if name == "protect.bayes_error" and of("space") == "raw":
+    return "with space='raw' it draws nothing but perhaps who votes; use space='features'"
+  if name == "protect.tap" and of("start") == "zeros" and of("restarts") == 1 and not of("augment"):
+    return "from start='zeros' without an augmentation it draws nothing; use start='uniform'"
+  return ""
+
+
 def applied(config: Mapping[str, Any], path: str) -> dict[str, Any]:
   """The config with the seed of a key file as the one key of its protections; unchanged without a path.
 
   Raises:
-    Invalid: as `key`; for an experiment that protects nothing, or has keys of its own.
+    Invalid: as `key`; for an experiment that protects nothing, has keys of its own, or protects by what does not depend
+      on a key.
   """
   if not path:
     return dict(config)
   require("protect" in config, "key_file", path, "leave it out: this experiment protects nothing")
   require("keys" not in config, "config.keys", config.get("keys"), "leave it out: the key file is the key")
+  for stage in many(clear(config), "protect").values():
+    why = public(stage)
+    require(not why, "key_file", path, f"leave it out, or choose another protection than {stage.get('name')}: {why}")
   return {**config, "keys": (key(path),)}

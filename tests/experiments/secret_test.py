@@ -46,6 +46,20 @@ def test_a_key_file_needs_a_protection_and_no_other_keys(tmp_path):
       secret.applied(config, path)
 
 
+@pytest.mark.parametrize("stage, why", [
+  (dict(name="protect.cuda", compat="numpy"), "compat_seed"), (dict(name="protect.ops"), "draws nothing"),
+  (dict(name="protect.bayes_error", space="raw"), "space='raw'"), (dict(name="protect.tap", start="zeros"), "uniform"),
+])  # fmt: skip
+def test_what_does_not_depend_on_the_key_is_refused_and_no_key_is_made(tmp_path, stage, why):
+  path = tmp_path / "mine.key"
+  for protect in (stage, {"mine": stage, "other": {"name": "protect.cuda"}}):
+    with pytest.raises(Invalid, match=f"key_file.*{stage['name']}.*{why}"):
+      secret.applied({"protect": protect}, str(path))
+  assert not path.exists()
+  name = "protect.lsp" if stage["name"] == "protect.ops" else stage["name"]
+  assert secret.applied({"protect": {"name": name}}, str(path))["keys"] == (secret.key(path),)
+
+
 def test_the_same_file_paints_the_same_pictures_and_no_page_or_figure_tells_the_seed(tmp_path):
   root = tmp_path / "mine"
   root.mkdir()
