@@ -1,12 +1,13 @@
 """A person's own folder: full size, same names, never overwritten, within the budget on the bytes written."""
 
 import functools
+import importlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import folder, run
+from experiments import early, folder, plan, run
 from ue_jax.core.errors import Invalid
 from ue_jax.protect import noise
 
@@ -139,6 +140,21 @@ def test_a_method_that_cannot_paint_is_refused_before_anything_is_made(pictures,
   with pytest.raises(Invalid, match="config.protect.name.*choose one of .*protect.cuda.*protect.unlearnable_clusters"):
     run.main([f"--config={pictures}/config.py", f"--workdir={pictures}/out", f"--config.protect.name={name}"])
   assert not (pictures / "out").exists()
+
+
+@pytest.mark.parametrize("name, size", [
+  ("ops", "folder"), ("bayes_error", "folder"), ("unlearnable_clusters", "folder_clip"),
+])  # fmt: skip
+def test_configs_for_folders_need_the_path_and_nothing_else_but_weights(tmp_path, name, size):
+  config = importlib.import_module(f"configs.protect.{name}").get_config(size).to_dict()
+  folder.check(config, tmp_path)
+  assert folder.wanted(config) and config["protect"]["name"] == f"protect.{name}" and "train" not in config
+  if size == "folder_clip":
+    with pytest.raises(Invalid, match="surrogate.path"):
+      early.factories(plan.plan(config))
+    config["surrogate"]["path"] = str(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+  early.factories(plan.plan(config))
 
 
 def test_one_method_and_one_key_protect_a_folder(tmp_path):
