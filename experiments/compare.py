@@ -8,7 +8,8 @@
                  is 1 and the last line names the worst
 
 Per picture and over all: the largest change (levels of 255), the L2 norm (in units of [0, 1]), PSNR in dB, SSIM, the
-share of values that were changed and now lie at 0 or 255, and how large the file became. `distinct perturbations` are
+share of values that were changed and now lie at 0 or 255, and how large the file became. Over all, PSNR is that of the
+pictures that changed: it is infinite for the others, which are named. `distinct perturbations` are
 counted over the first 1000 pictures; of pictures whose sizes differ 16 x 16 places are looked at.
 """
 
@@ -54,16 +55,23 @@ class Compared(NamedTuple):
 
   def summary(self) -> Table:
     """Least, mean and largest of every measurement, counts, and what could not be compared."""
-    rows = [["", *(_shown(f, fn(self.values[f])) for f in FIELDS)] for fn in (np.min, np.mean, np.max)]
+    moved = self.values["linf"] > 0
+    of = {f: x[moved] if f == "psnr" and moved.any() else x for f, x in self.values.items()}
+    rows = [["", *(_shown(f, fn(of[f])) for f in FIELDS)] for fn in (np.min, np.mean, np.max)]
     for row, name in zip(rows, ("least", "mean", "most")):
       row[0] = name
     rows.append(["pictures", len(self.names), *[None] * (len(FIELDS) - 1)])
     rows.append(["distinct perturbations", self.distinct, *[None] * (len(FIELDS) - 1)])
+    rows += [[f"unchanged: {name}", *[None] * len(FIELDS)] for name in self.unchanged()]
     rows += [[f"not compared: {name}: {reason}", *[None] * len(FIELDS)] for name, reason in self.left]
     return Table("All pictures", ["", *COLUMNS[1:]], rows)
 
   def _row(self, i: int) -> list[Any]:
     return [_shown(field, self.values[field][i]) for field in FIELDS]
+
+  def unchanged(self) -> tuple[str, ...]:
+    """The names of the pictures whose protected ones are equal to them."""
+    return tuple(name for name, change in zip(self.names, self.values["linf"]) if change == 0)
 
   def beyond(self, levels: int) -> str:
     """One line about pictures whose change is larger than `levels`; empty if there is none."""

@@ -62,9 +62,12 @@ def both_kinds(stage: Stage, clean: Data) -> None:
 
 
 def weights(stage: Stage) -> None:
-  """Raises Invalid unless the file of a pretrained surrogate is there."""
+  """Raises Invalid unless the file of a pretrained surrogate is there, or a folder with a safetensors file."""
   name, path = stage.config["name"], stage.config.get("path", "")
   load = getattr(importlib.import_module(f"ue_jax.{name}"), "load", None)
   require(callable(load), "surrogate.name", name, "choose a model that can load weights")
   if path or "path" in inspect.signature(load).parameters:
-    require(pathlib.Path(path).is_file(), "surrogate.path", path, "give the file of its weights")
+    at = pathlib.Path(path)
+    there = at.is_file() or (bool(path) and any(at.glob("*.safetensors")))
+    fix = "give the file of its weights, or the folder that holds them in safetensors"
+    require(there, "surrogate.path", path, fix)

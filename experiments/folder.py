@@ -10,15 +10,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments import compare, pipeline, store
-from experiments.check import many, whole
+from experiments.check import clear, many, whole
 from experiments.plan import Plan, Stage
 from experiments.tabulate import Table
+from ue_jax.core import build
 from ue_jax.core.errors import Invalid, require
 from ue_jax.data import folder as pictures
 from ue_jax.report import tables
@@ -68,11 +70,38 @@ def source(stage: Mapping[str, Any]) -> str:
 
 
 def check(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+  """What protects a folder is judged before anything is made.
+
+  Raises:
+    Invalid: if what is written would lie among the pictures that are read, or there is not one method with one key
+      that can paint.
+  """
+  outside(config, workdir)
+  if not wanted(config):
+    return
+  stages = many(clear(config), "protect")
+  require(len(stages) == 1, "config.protect", list(stages), "give one method to protect a folder with")
+  keys = whole(config, "keys", 0)
+  require(len(keys) == 1, "config.keys", keys, "give one key to protect a folder with")
+  name = next(iter(stages.values())).get("name")
+  if isinstance(name, str) and not can_paint(name):
+    able = ", ".join(filter(can_paint, build.factories("protect")))
+    fix = f"it makes no noise for pictures of other sizes than it was crafted at; choose one of {able}"
+    raise Invalid("config.protect.name", name, fix)
+
+
+def outside(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   """Raises Invalid if what is written would lie among the pictures that are read."""
   path = config.get("data", {}).get("path")
   if wanted(config) and isinstance(path, str) and path:
     inside = workdir.resolve().is_relative_to(pathlib.Path(path).resolve())
     require(not inside, "workdir", str(workdir), f"choose a folder outside of the pictures in {path}")
+
+
+def can_paint(name: str) -> bool:
+  """Whether a method of `protect` has a `painter`, or Invalid for a method that is not there."""
+  build.find("protect", name)
+  return callable(getattr(importlib.import_module(f"ue_jax.{name}"), "painter", None))
 
 
 def wanted(config: Mapping[str, Any]) -> bool:
@@ -84,14 +113,11 @@ def paint(config: Mapping[str, Any], plan: Plan, results: pipeline.Results) -> P
   """Writes the protected pictures of the folder, going on from what is there.
 
   Raises:
-    Invalid: if the method cannot paint, or a file that was written is beyond the budget.
+    Invalid: if a file that was written is beyond the budget.
     Interrupted: if the run was asked to stop; every file that is there is whole.
   """
-  names = list(many(config, "protect"))
-  require(len(names) == 1, "config.protect", names, "give one method to protect a folder with")
-  keys = whole(config, "keys", 0)
-  require(len(keys) == 1, "config.keys", keys, "give one key to protect a folder with")
-  stage = next(s for s in plan.stages.values() if s.kind == "protect" and s.title == f"protect {names[0]}")
+  title = f"protect {next(iter(many(config, 'protect')))}"
+  stage = next(s for s in plan.stages.values() if s.kind == "protect" and s.title == title)
   data, budget = results(stage.needs["data"]), levels(stage)
   brush = painter(stage, results)
   found, place = data.info["names"], results.workdir / "protected"
@@ -120,15 +146,32 @@ def paint(config: Mapping[str, Any], plan: Plan, results: pipeline.Results) -> P
 
 
 def verify(plan: Plan, results: pipeline.Results, painted: Painted) -> None:
-  """Reads all files again, prints what `experiments.compare` says of them, and ends with code 1 beyond the budget."""
+  """Reads all files again and prints what `experiments.compare` says of them.
+
+  Raises:
+    SystemExit: with code 1 and a line that says why, if a picture is beyond the budget, is not protected or has no
+      protected one to be compared with, or, with a budget above 0, did not change at all.
+  """
   stage = next(s for s in plan.stages.values() if s.kind == "protect")
   origin = pathlib.Path(results(stage.needs["data"]).info["path"])
   found = compare.compare(origin, painted.place)
   table = found.summary()
   print(tables.text(table.columns, table.rows, table.title))
+  if wrong := wrongs(found, painted):
+    sys.exit("; ".join(wrong))
   compare.judge(found, None if painted.budget is None else painted.budget / 255)
   if painted.budget is None:
     print("this method has no budget of the largest change: see the table")
+
+
+def wrongs(found: compare.Compared, painted: Painted) -> list[str]:
+  """What `verify` fails for, a line each; none if every picture is protected within the budget."""
+  bare = dict.fromkeys([*(name for name, _ in (*painted.unread, *found.left)), *painted.left])
+  lines = [] if painted.budget is None else [found.beyond(painted.budget)]
+  lines += [f"{len(bare)} pictures are not protected, e.g. {next(iter(bare))}"] if bare else []
+  if painted.budget and (still := found.unchanged()):
+    lines.append(f"{len(still)} pictures did not change, e.g. {still[0]}")
+  return [line for line in lines if line]
 
 
 def one(picture: np.ndarray, alpha: Any, brush: Callable, row: int, path: pathlib.Path) -> int | None:
@@ -149,15 +192,8 @@ def one(picture: np.ndarray, alpha: Any, brush: Callable, row: int, path: pathli
 
 
 def painter(stage: Stage, results: pipeline.Results) -> Callable[[np.ndarray, int], np.ndarray]:
-  """`fn(picture, row)` of the stage's method, for pictures of any size.
-
-  Raises:
-    Invalid: if the method has no `painter`.
-  """
-  module = importlib.import_module(f"ue_jax.{stage.config['name']}")
-  make = getattr(module, "painter", None)
-  require(callable(make), "config.protect.name", stage.config["name"], "choose a method that can paint a folder")
-  return make(*results.state(stage))
+  """`fn(picture, row)` of the stage's method, for pictures of any size; `check` has seen that it has one."""
+  return importlib.import_module(f"ue_jax.{stage.config['name']}").painter(*results.state(stage))
 
 
 def levels(stage: Stage) -> int | None:

@@ -8,8 +8,10 @@
   --mode MODE                how a step is spread over devices: auto, one, jit, pmap, shard_map
   --steps_per_call N         steps inside one compiled call; 0 chooses
   --save_seconds S           how much work a killed run may lose (5)
-  --key_file FILE            the secret of the protections; made if there is none; the same file, the same pictures
-  --verify                   with data.folder: compare the files written with the originals, and prove the budget
+  --key_file FILE            the secret of the protections; made if there is none; the same file, the same pictures;
+                             the workdir holds it, too, and is made private (0700)
+  --verify                   with data.folder: compare the files written with the originals, and prove the budget;
+                             code 1 if one is beyond it, left out or unchanged
   --tensorboard              write the curves for TensorBoard, too; needs the package tensorboardX
 
 Killed, stopped or failed: the same command goes on from where it was. The workdir then holds
@@ -36,12 +38,14 @@ from ue_jax.core.errors import require
 def main(argv: Sequence[str]) -> Any:
   """Runs the experiment of a command line and returns its `report.results.Result`."""
   options = command.read(argv, define)
-  from experiments import folder, plan
+  from experiments import folder, plan, secret
 
   plan.unknown_fields(options.config)
   folder.check(options.config, options.workdir)
   fits = folder.wanted(options.config) or not options.flags.verify
   require(fits, "verify", True, "leave it out: it judges the pictures of data.folder only")
+  if options.flags.key_file:
+    secret.private(options.workdir)
   with command.locked(options.workdir), command.Signals() as asked:
     return run(options, asked, options.flags.verify, options.flags.key_file)
 

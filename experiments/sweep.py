@@ -45,9 +45,12 @@ def main(argv: Sequence[str]) -> list[dict[str, Any]]:
   from experiments import run as single
 
   plan.unknown_fields(options.config)
-  folder.check(options.config, options.workdir)
+  folder.outside(options.config, options.workdir)
+  alone = "thieves" in options.config and not options.config.get("sweep")
+  if alone:
+    folder.check(options.config, options.workdir)
   with command.locked(options.workdir), command.Signals() as asked:
-    if "thieves" in options.config and not options.config.get("sweep"):
+    if alone:
       return [{"setting": {}, "figures": dict(single.run(options, asked).figures)}]
     return run(options, asked)
 

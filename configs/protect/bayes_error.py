@@ -3,6 +3,7 @@
   python -m experiments.run --config configs/protect/bayes_error.py:tiny  --workdir runs/beo  # a minute on 2 cores
   python -m experiments.run --config configs/protect/bayes_error.py:small --workdir runs/beo  # 10 min, 3 seeds
   python -m experiments.run --config configs/protect/bayes_error.py       --config.data.path=DIR  # one GPU; not run
+  python -m experiments.run --config configs/protect/bayes_error.py:folder --config.data.path=PICTURES --key_file=mine.key
 
 Rows: `bayes_error`, the published estimate (width .3, floor 1e-8); `wide`, the median distance as width and no floor;
 random noise a picture (`sample`) and a class (`class`); each also with half of the pictures clean, beside the clean
@@ -21,19 +22,26 @@ by driving pictures apart until each stands alone, and hurts less than random no
 does: its perturbations are recognised on pictures that a training never saw. On 600 digits of 8x8 (`tiny`, one seed),
 where pictures lie closer, the published one hurts, too: .60 against .87 clean, .85 `sample`, .65 `class`, and .85 if
 half are clean (.86 the clean half alone).
+
+`folder` paints a person's own pictures, PICTURES/CLASS/*.jpg, with the settings of `wide`, the row that hurt more.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import resnet_on_cifar, sizes
+from configs.common import class_folders, resnet_on_cifar, sizes
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg)
+  size, pick = sizes(arg, "folder")
   config = ConfigDict()
   config.title = f"Bayes error ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2))
+  if size == "folder":
+    rounds = dict(steps=960, inner=32, batch_size=64)
+    class_folders(config, "bayes_error", eps=16 / 255, sigma="median", floor=0.0, every=160, **rounds)
+    config.model = dict(name="models.cnn", widths=(16, 32))
+    return config
   if size == "full":
     resnet_on_cifar(config, steps=30 * 390, every=390)
   else:

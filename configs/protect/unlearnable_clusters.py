@@ -3,6 +3,8 @@
   python -m experiments.run --config configs/protect/unlearnable_clusters.py:tiny   --workdir runs/uc  # a minute
   python -m experiments.run --config configs/protect/unlearnable_clusters.py:small  --workdir runs/uc  # 5 minutes
   python -m experiments.run --config configs/protect/unlearnable_clusters.py:folder --config.data.path=DIR
+  python -m experiments.run --config configs/protect/unlearnable_clusters.py:folder_clip --config.data.path=DIR \
+    --config.surrogate.path=CLIP_DIR
   python -m experiments.run --config configs/protect/unlearnable_clusters.py:cifar  --config.data.path=TFDS_DIR \
     --config.surrogate.path=efficientnet_lite0.npz
   python -m experiments.run --config configs/protect/unlearnable_clusters.py        --config.data.path=TFDS_DIR \
@@ -24,14 +26,15 @@ tied to one labelling protects against that one alone. `cifar` is 5000 pictures 
 all of CIFAR-10 with a ResNet-18 and a surrogate trained on CIFAR-100.
 `folder` protects a person's own pictures at full resolution; its surrogate is trained on drawn shapes and textures. The
 table "Crafting" tells which share moved to the next cluster (`redirect`); for a dozen pictures --config.protect.k=3.
-`folder_pretrained` takes EfficientNet-Lite0 instead: --config.surrogate.path=FILE.npz.
+`folder_pretrained` takes EfficientNet-Lite0 instead: --config.surrogate.path=FILE.npz. `folder_clip` takes the pictures'
+tower of a CLIP, from a folder of Hugging Face with its safetensors and config.json: --config.surrogate.path=CLIP_DIR.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import sizes
 
-FOLDERS = ("folder", "folder_pretrained")
+FOLDERS = ("folder", "folder_pretrained", "folder_clip")
 EFFICIENTNET = dict(name="models.efficientnet", path="")
 
 
@@ -113,6 +116,9 @@ def folder(config: ConfigDict, size: str, pick) -> None:
   if size == "folder_pretrained":
     config.data.size = 128
     config.surrogate = dict(EFFICIENTNET, size=0)
+  elif size == "folder_clip":
+    config.data.size = 128  # the tower resizes what it looks at
+    config.surrogate = dict(name="models.clip", path="")
   else:
     config.surrogate = dict(
       data=dict(name="data.synthetic", n=1280, test=256, size=64),

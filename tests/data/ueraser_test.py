@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ue_jax.data import ueraser
 
@@ -78,3 +79,11 @@ def test_grey_pictures_and_traced_numbers_pass(key):
   plain = jax.jit(ueraser.plasma_brightness(1.0))(key, grey, NONE)[0]
   np.testing.assert_allclose(traced(jnp.float32(1), jnp.float32(1)), plain, atol=1e-6)
   np.testing.assert_array_equal(jax.jit(ueraser.channel_shuffle(1.0))(key, grey, NONE)[0], grey)
+
+
+@pytest.mark.parametrize("share, last", [(0.4, 0.8), (0.8, 1.0)])
+def test_the_last_operation_has_twice_the_share_and_at_most_all(monkeypatch, share, last):
+  given = []
+  monkeypatch.setattr(ueraser.trivial, "trivial", lambda share: given.append(float(share)))
+  ueraser.ueraser(share)
+  np.testing.assert_allclose(given, [last], rtol=1e-6)

@@ -56,6 +56,14 @@ def test_pictures_of_another_size_are_left_out_and_named(folders):
   assert compare.compare(*folders).left[0] == ("x/a.webp", "give pictures of equal shapes")
 
 
+def test_a_picture_that_did_not_change_is_named_and_leaves_the_mean_finite(folders):
+  Image.open(folders[0] / "x" / "a.webp").save(folders[1] / "x" / "a.png")
+  found = compare.compare(*folders)
+  rows = {row[0]: row[1:] for row in found.summary().rows}
+  assert np.isinf(found.values["psnr"][0]) and "unchanged: x/a.webp" in rows
+  np.testing.assert_allclose(rows["mean"][2], found.values["psnr"][1:].mean())
+
+
 @pytest.mark.parametrize("bad", ["one", "a b --eps=2", "a b --eps=1/0", "a b", "a b --p=1"])
 def test_a_wrong_command_line_is_named(bad):
   with pytest.raises(Invalid):

@@ -52,6 +52,15 @@ def test_values_of_what_needs_a_network_or_a_surrogate_are_named_before_anything
     early.factories(plan(config))
 
 
+def test_a_folder_is_enough_for_a_pretrained_surrogate_if_weights_are_in_it(tmp_path):
+  surrogate = {"name": "models.clip", "path": str(tmp_path)}
+  todo = plan({**TRAIN, "protect": WITH_SURROGATE["protect"], "surrogate": surrogate})
+  with pytest.raises(Invalid, match="surrogate.path"):
+    early.factories(todo)
+  (tmp_path / "model.safetensors").touch()
+  early.factories(todo)
+
+
 @pytest.mark.parametrize("path", ["", "nothing/there.npz"])
 def test_a_pretrained_surrogate_without_its_file_is_named_before_anything_is_made(path):
   config = {**TRAIN, "protect": WITH_SURROGATE["protect"], "surrogate": {"name": "models.efficientnet", "path": path}}

@@ -1,12 +1,14 @@
 """A person's own folder: full size, same names, never overwritten, within the budget on the bytes written."""
 
 import functools
+import importlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import folder, run
+from experiments import early, folder, plan, run
+from ue_jax.core.errors import Invalid
 from ue_jax.protect import noise
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -97,6 +99,7 @@ def test_what_crafting_ended_with_is_painted_and_begun_anew_only_if_an_earlier_r
 
 
 def test_verify_reads_the_files_again_and_says_that_the_budget_holds_or_ends_with_one(pictures, capsys, monkeypatch):
+  (pictures / "mine" / "broken.png").unlink()
   args = [f"--config={pictures}/config.py", f"--workdir={pictures}/out", "--verify"]
   run.main(args)
   assert "within the budget: no value of 3 pictures changes by more than 8 levels" in capsys.readouterr().out
@@ -106,3 +109,60 @@ def test_verify_reads_the_files_again_and_says_that_the_budget_holds_or_ends_wit
   ))  # fmt: skip
   with pytest.raises(SystemExit, match="over budget: 3 of 3 pictures"):
     run.main(args)
+
+
+def test_verify_fails_for_pictures_that_are_not_protected(pictures, capsys):
+  args = [f"--config={pictures}/config.py", f"--workdir={pictures}/out", "--verify"]
+  with pytest.raises(SystemExit, match="^1 pictures are not protected, e.g. broken.png$"):
+    run.main(args)
+  assert "unchanged" not in capsys.readouterr().out
+  (pictures / "mine" / "broken.png").unlink()
+  two = pictures / "out" / "protected" / "two.png"
+  Image.open(pictures / "mine" / "two.webp").save(two)  # the original itself: in the way, and not changed
+  with pytest.raises(SystemExit, match="1 pictures are not protected, e.g. two.webp; 1 pictures did not change"):
+    run.main(args)
+  said = capsys.readouterr().out
+  assert "unchanged: two.webp" in said and "inf" not in said
+
+
+def test_a_picture_without_its_protected_one_or_a_change_is_wrong_only_where_there_is_a_budget(tmp_path):
+  values = dict.fromkeys(folder.compare.FIELDS, np.array([0.0, 5.0]))
+  found = folder.compare.Compared(("black", "b"), values, 2, ())
+  painted = folder.Painted(tmp_path, 2, 5, None, (), (), ())
+  assert folder.wrongs(found, painted) == folder.wrongs(found, painted._replace(budget=0))[1:] == []
+  assert folder.wrongs(found, painted._replace(budget=8)) == ["1 pictures did not change, e.g. black"]
+  bare = folder.wrongs(found._replace(left=(("c", "there is no protected one"),)), painted)
+  assert bare == ["1 pictures are not protected, e.g. c"]
+
+
+@pytest.mark.parametrize("name", ["protect.rem", "protect.t2ue"])
+def test_a_method_that_cannot_paint_is_refused_before_anything_is_made(pictures, name):
+  with pytest.raises(Invalid, match="config.protect.name.*choose one of .*protect.cuda.*protect.unlearnable_clusters"):
+    run.main([f"--config={pictures}/config.py", f"--workdir={pictures}/out", f"--config.protect.name={name}"])
+  assert not (pictures / "out").exists()
+
+
+@pytest.mark.parametrize("name, size", [
+  ("ops", "folder"), ("bayes_error", "folder"), ("unlearnable_clusters", "folder_clip"),
+])  # fmt: skip
+def test_configs_for_folders_need_the_path_and_nothing_else_but_weights(tmp_path, name, size):
+  config = importlib.import_module(f"configs.protect.{name}").get_config(size).to_dict()
+  folder.check(config, tmp_path)
+  assert folder.wanted(config) and config["protect"]["name"] == f"protect.{name}" and "train" not in config
+  if size == "folder_clip":
+    with pytest.raises(Invalid, match="surrogate.path"):
+      early.factories(plan.plan(config))
+    config["surrogate"]["path"] = str(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+  early.factories(plan.plan(config))
+
+
+def test_one_method_and_one_key_protect_a_folder(tmp_path):
+  config = {"data": {"name": "data.folder", "path": "pictures"}, "protect": {"name": "protect.noise"}}
+  folder.check(config, tmp_path)
+  with pytest.raises(Invalid, match="config.keys"):
+    folder.check({**config, "keys": (0, 1)}, tmp_path)
+  with pytest.raises(Invalid, match="config.protect = "):
+    folder.check({**config, "protect": {"a": config["protect"], "b": config["protect"]}}, tmp_path)
+  with pytest.raises(Invalid, match="protect.name"):
+    folder.check({**config, "protect": {"name": "protect.cura"}}, tmp_path)

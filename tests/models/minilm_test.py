@@ -95,15 +95,24 @@ def test_embeddings_equal_the_formula_whatever_is_padded_beside(folder):
 
 def test_words_are_cut_into_the_longest_pieces():
   vocabulary = {word: i for i, word in enumerate(WORDS)}
-  words = lambda text, **options: [WORDS[i] for i in minilm.tokens(vocabulary, text, **options)]
+  words = lambda text: [WORDS[i] for i in minilm.tokens(vocabulary, text)]
   assert words("A photo of a cat.") == ["[CLS]", "a", "photo", "of", "a", "cat", ".", "[SEP]"]
   assert words("UNAFFABLE cats") == ["[CLS]", "un", "##aff", "##able", "cat", "##s", "[SEP]"]
   assert words("Café\tx\u200b") == ["[CLS]", "cafe", "x", "[SEP]"]
   assert words("日日") == ["[CLS]", "日", "日", "[SEP]"]
   assert words("dog unaffy " + 101 * "x") == ["[CLS]", *3 * ["[UNK]"], "[SEP]"]
-  assert words("a a a a a", most=4) == ["[CLS]", "a", "a", "[SEP]"]
   assert words(" ") == ["[CLS]", "[SEP]"]
   assert minilm.split("don't (stop)-me_now $5") == "don ' t ( stop ) - me _ now $ 5".split()
+
+
+@pytest.mark.parametrize("bad, why", [
+  ("", "at least one word"), (" \t", "at least one word"), (11 * "a ", "13 tokens .* to 12, the limit"),
+])  # fmt: skip
+def test_a_text_without_a_word_and_one_that_is_too_long_are_named(folder, bad, why):
+  reader = minilm.load(str(folder))  # it knows 12 positions
+  minilm.encode(reader, ["a cat", 10 * "a "])
+  with pytest.raises(Invalid, match=rf"texts\[1\].*{why}"):
+    minilm.encode(reader, ["a cat", bad])
 
 
 def test_files_that_do_not_fit_are_named(folder):

@@ -7,7 +7,7 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, check_data
-from ue_jax.protect import ar
+from ue_jax.protect import ar, lsp, publish
 
 SHAPE = (7, 9, 3)
 
@@ -57,6 +57,21 @@ def test_the_matching_filter_answers_zero_and_names_every_class_of_held_out_nois
   assert (np.abs(others).max((1, 2, 3)) > 1e-3).all()
   answers = jax.jit(jax.vmap(jax.vmap(ar.respond, (None, 0)), (0, None)))(delta, ten.processes)
   np.testing.assert_array_equal(np.argmin(answers, 1), labels)
+
+
+def test_stretched_noise_answers_its_filter_only_where_it_is_resized_back_to_the_crafted_size(ten):
+  labels, shape = np.arange(200) % 10, (12, 12, 3)
+  delta = ar.patterns(
+    jax.random.key(7), jnp.arange(200), ten.processes[labels], jnp.float32(0.1), jnp.asarray(True), shape
+  )
+  answers = jax.jit(jax.vmap(jax.vmap(ar.respond, (None, 0)), (0, None)))
+  named = lambda noise: (np.argmin(answers(jnp.asarray(noise), ten.processes), 1) == labels).mean()
+  painted = publish.stretch(delta, 36, 36)
+  back = jax.image.resize(painted, (200, *shape), "linear")
+  assert named(back) == 1 and named(painted) < 0.5
+  for module in (ar, lsp):  # who paints is told
+    assert "nearest neighbour" in module.painter.__doc__
+  assert "resizes" in ar.painter.__doc__
 
 
 def test_noise_has_the_norm_of_the_paper_scaled_with_the_size(ten):

@@ -152,9 +152,10 @@ def test_the_legacy_stream_is_drawn_in_the_reference_order():
   np.testing.assert_array_equal(np.asarray(state.chosen)[:40], drawn < 0.5)
 
 
-def test_the_painter_filters_pictures_of_any_size_and_of_the_crafted_size_to_the_published_bytes():
+@pytest.mark.parametrize("quantise", ["floor", "round"])
+def test_the_painter_filters_pictures_of_any_size_and_of_the_crafted_size_to_the_published_bytes(quantise):
   data = pictures()
-  procedure = cuda.protect(ratio=0.5)
+  procedure = cuda.protect(ratio=0.5, quantise=quantise)
   state = procedure.init(jax.random.key(0), data)
   paint, published = cuda.painter(state, data), procedure.finish(state, data).arrays["image"]
   for row in data.sets["train"][:6]:
@@ -167,7 +168,7 @@ def test_the_painter_filters_pictures_of_any_size_and_of_the_crafted_size_to_the
     paint(large[..., 0], row)
 
 
-@pytest.mark.parametrize("bad", [{"blur": 1.5}, {"size": 4}, {"ratio": -0.1}, {"compat": "torch"}])
+@pytest.mark.parametrize("bad", [{"blur": 1.5}, {"size": 4}, {"ratio": -0.1}, {"compat": "torch"}, {"quantise": "none"}])
 def test_values_out_of_range_are_named(bad):
   with pytest.raises(Invalid, match=f"protect.{next(iter(bad))}"):
     cuda.protect(**bad)

@@ -81,11 +81,22 @@ def test_equal_keys_give_equal_bytes_and_no_labels_are_read():
     assert (one.arrays["image"] != other.arrays["image"]).any()
 
 
-def test_l2_noise_has_the_norm_it_was_given():
+@pytest.mark.parametrize("eps, level", [(1.0, 18), (0.1, 1), (2 * np.sqrt(192) / 255, 2), (0.135, 2)])
+def test_l2_noise_is_the_largest_whole_level_within_its_norm(eps, level):
   data = pictures(size=8)
-  out = run(noise.protect("sample", eps=1.0, norm="l2"), data)
+  out = run(noise.protect("sample", eps=float(eps), norm="l2"), data)
   l2 = np.sqrt(((deltas(data, out) / 255) ** 2).sum((1, 2, 3)))
-  np.testing.assert_allclose(l2, 1.0, rtol=0.05)
+  assert set(np.unique(np.abs(deltas(data, out)))) == {level} and l2.max() <= eps * (1 + 1e-6)
+  traced = jax.jit(lambda eps: noise.protect("sample", eps=eps, norm="l2").init(jax.random.key(0), data).grey)
+  assert int(traced(eps)) == level
+
+
+def test_an_l2_budget_below_one_level_is_named_and_none_is_none():
+  data = pictures(size=8)
+  with pytest.raises(Invalid, match="protect.eps.*0.0543"):
+    run(noise.protect("sample", eps=0.05, norm="l2"), data)
+  for none in (noise.protect("sample", eps=0.0, norm="l2"), noise.protect("clean", eps=0.05, norm="l2")):
+    assert not deltas(data, run(none, data)).any()
 
 
 def test_bytes_are_cut_at_both_ends_and_grey_pictures_work():

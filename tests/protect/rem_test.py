@@ -166,6 +166,16 @@ def test_the_noise_of_the_end_is_that_of_the_finished_network_for_train_and_test
     assert hits(out.arrays["image"][copies], labels) < hits(before[rows], labels) - 0.3
 
 
+def test_the_noise_of_a_picture_does_not_depend_on_where_it_stands_or_on_the_size_of_a_batch():
+  given, how = small(n=23), dict(augment=("crop:1", "flip"), noise_steps=1, samples=2, attack_steps=1, steps=0)
+  state = procedure(**how).init(jax.random.key(0), given)
+  make = lambda data, size: procedure(batch_size=size, **how).finish(state, data).arrays["image"]
+  turned = Data({name: a[::-1] for name, a in given.arrays.items()}, {"train": np.arange(5, 23)}, given.info)
+  whole = make(given, 18)[:18].astype(int)
+  for other in (make(given, 5)[:18], make(turned, 7)[::-1][:18]):
+    assert (np.abs(other - whole) > 1).mean() < 0.01  # sums of other shapes are rounded otherwise: a sign may turn
+
+
 def test_one_class_alone_asks_for_nothing():
   given = small(classes=1)
   run = procedure(mlp.model(classes=1, widths=(8,)), batch_size=8, start="zeros", steps=1)

@@ -12,6 +12,11 @@ def test_the_page_has_one_line_a_paper_in_order():
   assert numbers == [p.number for p in papers.PAPERS]
 
 
+def test_the_figures_are_said_to_be_those_of_the_papers():
+  text = papers.markdown()
+  assert "| what the paper claims |" in text and "what to expect" not in text and "docs/results; it may be less" in text
+
+
 def test_planned_files_are_not_linked():
   for line, paper in zip(rows(papers.markdown()), papers.PAPERS):
     assert ("](" in line) == (paper.status != "planned")

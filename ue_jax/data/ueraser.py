@@ -21,9 +21,9 @@ ROUGHNESS, INTENSITY = (0.3, 0.7), (0.5, 1.0)
 def ueraser(share=0.5):
   """Plasma brightness, plasma contrast and shuffled channels, each in a random `share` of the pictures, then `trivial`.
 
-  The last in twice that share: as published in all of them.
+  The last in twice that share, at most in all: as published in all of them.
   """
-  parts = (plasma_brightness(share), plasma_contrast(share), channel_shuffle(share), trivial.trivial(2 * share))
+  parts = (plasma_brightness(share), plasma_contrast(share), channel_shuffle(share), trivial.trivial(jnp.minimum(1, 2 * share)))
 
   def apply(key, images, targets):
     for number, part in enumerate(parts):

@@ -76,10 +76,11 @@ def load(path: str = "") -> Reader:
 def encode(reader: Reader, texts: Sequence[str], chunk: int = 64) -> np.ndarray:
   """The embeddings of texts, float32 `[m, d]`, each of length 1.
 
-  Texts of about one length are computed together, at most `chunk` at a time.
+  Texts of about one length are computed together, at most `chunk` at a time. The published encoder cuts texts at
+  256 tokens, [CLS] and [SEP] among them; here a longer one is refused (also one longer than the weights have positions).
 
   Raises:
-    Invalid: without any text.
+    Invalid: without any text; naming the first that has no word, or more tokens than the limit.
   """
   require(len(texts) > 0, "texts", texts, "give at least one text")
   ids, mask = padded(reader, texts)
@@ -130,9 +131,17 @@ def layer_norm(p: dict, x: jax.Array, epsilon: jax.Array) -> jax.Array:
 
 
 def padded(reader: Reader, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-  """Texts as ids int32 `[m, t]`, and mask float32 `[m, t]` (0 behind the end); t is that of the longest."""
+  """Texts as ids int32 `[m, t]`, and mask float32 `[m, t]` (0 behind the end); t is that of the longest.
+
+  Raises:
+    Invalid: as `encode`.
+  """
   most = min(MOST, len(reader.params["positions"]))
-  found = [tokens(reader.vocabulary, text, most) for text in texts]
+  found = [tokens(reader.vocabulary, text) for text in texts]
+  for row, (text, one) in enumerate(zip(texts, found)):
+    require(len(one) > 2, f"texts[{row}]", text, "give a text with at least one word")
+    fix = f"it has {len(one)} tokens with [CLS] and [SEP]; shorten it to {most}, the limit"
+    require(len(one) <= most, f"texts[{row}]", f"{text[:40]}...", fix)
   ids = np.full((len(found), max(map(len, found))), reader.vocabulary[PAD], np.int32)
   mask = np.zeros(ids.shape, np.float32)
   for row, one in enumerate(found):
@@ -140,10 +149,10 @@ def padded(reader: Reader, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray
   return ids, mask
 
 
-def tokens(vocabulary: Mapping[str, int], text: str, most: int = MOST) -> list[int]:
-  """A text as ids, [CLS] first and [SEP] last, at most `most`: lower case, no accents, words in pieces (WordPiece)."""
+def tokens(vocabulary: Mapping[str, int], text: str) -> list[int]:
+  """A text as ids, [CLS] first and [SEP] last: lower case, no accents, words in pieces (WordPiece)."""
   pieces = [piece for word in split(text) for piece in _pieces(vocabulary, word)]
-  return [vocabulary[CLS], *pieces[: most - 2], vocabulary[SEP]]
+  return [vocabulary[CLS], *pieces, vocabulary[SEP]]
 
 
 def split(text: str) -> list[str]:

@@ -229,6 +229,10 @@ def grey_levels(state: State, data: Data) -> Callable[[np.ndarray], np.ndarray]:
 def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
   """`fn(picture, row)` for pictures of any size: the noise of that row of `data`, stretched to the picture.
 
+  It is made at the crafted size and stretched by nearest neighbour, which its filter does not survive: that finds the
+  class again only where a thief resizes the pictures back to the crafted size (measured on four classes crafted at 64
+  pixels: all of them for a thief at 64, .39 to .53 for one at 224, where .25 is chance).
+
   Returns:
     A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8.
   """

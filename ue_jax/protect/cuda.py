@@ -25,13 +25,17 @@ from ue_jax.protect import publish
 
 
 class State(NamedTuple):
-  """`filters` float32 `[classes, size, size]`; of each row its filter, `groups` int32 `[n]`, and if it is `chosen`."""
+  """`filters` float32 `[classes, size, size]`; of each row its filter, `groups` int32 `[n]`, and if it is `chosen`.
+
+  `floor`: bool, whether values are truncated, else rounded.
+  """
 
   key: jax.Array
   step: jax.Array
   filters: jax.Array
   groups: jax.Array
   chosen: jax.Array
+  floor: jax.Array
 
 
 def protect(
@@ -62,7 +66,7 @@ def protect(
   Raises:
     Invalid: for values out of range, or (from init) a labelling that does not exist.
   """
-  _check(blur, size, ratio, compat)
+  _check(blur, size, ratio, compat, quantise)
 
   def init(key, data: Data) -> State:
     labels, classes = publish.labels_of(data, label)
@@ -75,7 +79,8 @@ def protect(
       bank = filters(jax.random.fold_in(key, 0), classes, size, blur)
       uniform = jax.random.uniform(jax.random.fold_in(key, 1), (data.n,))
     bank = jnp.broadcast_to(bank[:1], bank.shape) if universal else jnp.asarray(bank)
-    return State(key, jnp.int32(0), bank, jnp.asarray(labels), jnp.asarray(uniform) < ratio)
+    floor = jnp.asarray(quantise == "floor")
+    return State(key, jnp.int32(0), bank, jnp.asarray(labels), jnp.asarray(uniform) < ratio, floor)
 
   def step(state: State, batch, axis=None):
     del batch, axis
@@ -147,10 +152,11 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
   The filter is not stretched: for large pictures choose a larger one (`size` 9 at 224 pixels).
 
   Returns:
-    A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8, truncated as
-    in the reference.
+    A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8, truncated
+    or rounded as `quantise` says.
   """
   bank, groups, chosen = (np.asarray(a) for a in (state.filters, state.groups, state.chosen))
+  quantise = "floor" if state.floor else "round"
   require(len(groups) == data.n, "data", f"{data.n} rows", f"give the Data of init, {len(groups)} rows")
 
   def paint(picture, row):
@@ -158,7 +164,7 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
     good = picture.ndim == 3 and picture.shape[-1] in (1, 3)
     require(good, "picture", picture.shape, "give [height, width, 1 or 3]")
     image = picture if picture.dtype == np.uint8 else to_bytes(np.asarray(picture))
-    return to_bytes(np.asarray(_painted(image[None], bank[groups[row]][None], chosen[row][None])), "floor")[0]
+    return to_bytes(np.asarray(_painted(image[None], bank[groups[row]][None], chosen[row][None])), quantise)[0]
 
   return paint
 
@@ -169,10 +175,11 @@ def _painted(image, bank, chosen):
   return jnp.where(chosen[:, None, None, None], transform(x, bank), x)
 
 
-def _check(blur, size, ratio, compat) -> None:
+def _check(blur, size, ratio, compat, quantise) -> None:
   if isinstance(blur, (int, float)):
     require(0 <= blur <= 1, "protect.blur", blur, "give a number in [0, 1]")
   if isinstance(ratio, (int, float)):
     require(0 <= ratio <= 1, "protect.ratio", ratio, "give a share in [0, 1]")
   require(isinstance(size, int) and size > 0 and size % 2 == 1, "protect.size", size, "give an odd whole number")
+  require(quantise in ("round", "floor"), "protect.quantise", quantise, "choose 'round' or 'floor'")
   require(compat in ("jax", "numpy"), "protect.compat", compat, "choose 'jax' or 'numpy'")

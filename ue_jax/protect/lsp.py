@@ -153,6 +153,9 @@ def default_patch(height: int, width: int) -> int:
 def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
   """`fn(picture, row)` for pictures of any size: the patches of that row of `data`, stretched to the picture.
 
+  The mosaic is made at the crafted size and stretched by nearest neighbour: its patches grow with the picture and stay
+  flat, and a picture that is not square stretches them unequally.
+
   Returns:
     A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8.
   """

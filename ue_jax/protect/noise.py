@@ -21,6 +21,7 @@ from ue_jax.protect import surrogate as surrogates
 from ue_jax.protect.publish import check_budget, labels_of, most_levels, paint_levels, publish, set_rows
 
 KINDS = ("clean", "sample", "cluster", "class", "permuted", "universal")
+_FORGIVEN = 1e-6  # share of an L2 budget: an eps that is meant to be whole levels is off by its own rounding
 
 
 class State(NamedTuple):
@@ -54,14 +55,16 @@ def protect(
       of `class`, but every picture gets that of a class drawn for it; `clean` adds nothing (and still appends
       `test_protected`).
     eps: budget in units of [0, 1]; may be traced.
-    norm: `linf`, or `l2`: the norm of a whole pattern, rounded to whole grey levels.
+    norm: `linf`, or `l2`: the norm of a whole pattern, cut to the next whole grey level below, so that the published
+      bytes are within eps; the smallest is sqrt(h w c) / 255. A picture of another size is painted with equal heights.
     label: for `class` and `permuted`: the labelling.
     groups: for `cluster`: an int array of the Data to take the clusters from, in place of k-means.
     surrogate, k, size, augment, feature, normalise, restarts, cluster_seed: for `cluster`: as in
       `unlearnable_clusters`, and with equal values the very same clusters. Without a surrogate: k-means on pixels.
 
   Raises:
-    Invalid: for an unknown kind or norm, eps out of range, or (from init) what the Data lacks.
+    Invalid: for an unknown kind or norm, eps out of range, or (from init) what the Data lacks, or for an eps above 0
+      that is less than one level with `l2`.
   """
   require(kind in KINDS, "protect.kind", kind, f"choose one of {list(KINDS)}")
   check_budget(eps, norm)
@@ -84,8 +87,7 @@ def protect(
   def init(key, data: Data) -> State:
     set_rows(data, "train")
     budget = jnp.asarray(0 if kind == "clean" else eps, jnp.float32)
-    values = np.float32(np.prod(data.arrays["image"].shape[1:]))
-    grey = most_levels(budget) if norm == "linf" else jnp.round(budget * 255 / jnp.sqrt(values)).astype(jnp.int32)
+    grey = most_levels(budget) if norm == "linf" else _level(eps if kind != "clean" else 0.0, data)
     return State(key, jnp.int32(0), grouped(key, data), grey)
 
   def step(state: State, batch, axis=None):
@@ -148,6 +150,15 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
     return paint_levels(picture, pattern.astype(np.int16) * grey)
 
   return paint
+
+
+def _level(eps, data: Data) -> jax.Array:
+  """The largest whole grey level, int32, of which a pattern of the Data's size has an L2 norm within eps."""
+  level = np.float32(np.sqrt(np.prod(data.arrays["image"].shape[1:])) / 255)
+  if isinstance(eps, (int, float)) and eps > 0:
+    least = f"one grey level is {level:.4f} at this size; use at least that, or 0"
+    require(eps >= level * (1 - _FORGIVEN), "protect.eps", eps, least)
+  return jnp.floor(jnp.asarray(eps, jnp.float32) / level * (1 + _FORGIVEN)).astype(jnp.int32)
 
 
 @jax.jit

@@ -5,7 +5,9 @@ the noise d of size `eps`, of the mean over transforms t of the max over attacks
 t(x + d) + a. It is made for trainers that train adversarially, at a radius no larger than that.
 
 As in the paper's algorithm an attack is a constant for the gradient of the noise: only t is differentiated through.
-The noise of the end is made for all pictures by the finished network; nothing is kept of that of the steps.
+The noise of the end is made for all pictures by the finished network; nothing is kept of that of the steps. It is a
+function of the key, the network and the picture with its `index`, not of its neighbours: augmentations that mix
+pictures (`mixup`, `cutmix`) change nothing there.
 """
 
 from __future__ import annotations
@@ -128,11 +130,11 @@ def protect(
 
   def finish(state: State, data: Data) -> Data:
     labels, net = publish.labels_of(data, label)[0], state.network
-    key, compiled = jax.random.fold_in(state.key, AT_THE_END), jax.jit(functools.partial(craft, how))
+    key, index = jax.random.fold_in(state.key, AT_THE_END), np.asarray(data.arrays["index"], np.int32)
+    compiled = jax.jit(functools.partial(craft_each, how))
 
     def paint(image, rows):
-      key_rows = jax.random.fold_in(key, rows[0])
-      delta = compiled(net.params, net.state, to_float(image), labels[rows], state.eps, key_rows)
+      delta = compiled(net.params, net.state, to_float(image), labels[rows], index[rows], state.eps, key)
       return publish.add(image, publish.levels(delta, state.eps))
 
     return publish.publish(data, paint, quantise="none", chunk=batch_size)
@@ -153,6 +155,19 @@ def craft(how: Recipe, params: Any, state: Any, x: jax.Array, labels: jax.Array,
   size = eps / 5 if how.step_size is None else how.step_size
   convolutional = how.model.convolutional
   return pgd.descend(loss, x, how.start, eps, size, how.noise_steps, key=key, convolutional=convolutional)
+
+
+def craft_each(how: Recipe, params: Any, state: Any, x, labels, index: jax.Array, eps, key: jax.Array) -> jax.Array:
+  """`craft` with draws that belong to each picture alone, whatever pictures are crafted beside it.
+
+  Args:
+    index: int32 `[b]`: with `key` it names a picture's start, views and attacks.
+  """
+
+  def one(x, label, index):
+    return craft(how, params, state, x[None], label[None], eps, jax.random.fold_in(key, index))[0]
+
+  return jax.vmap(one)(x, labels, index)
 
 
 def robust_loss(how: Recipe, params, state, x: jax.Array, labels: jax.Array, delta: jax.Array, key) -> jax.Array:

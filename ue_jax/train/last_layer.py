@@ -46,7 +46,8 @@ def train(
   Args:
     model: its logits must be its features times `head/kernel`, plus `head/bias`.
     known_set: pictures with labels that can be trusted, outside `train_set` (the option `known` of `data.embedded`
-      and `data.synthetic`, or `data.splits.known`). None of them is a better countermeasure than training on them.
+      and `data.synthetic`, or `data.splits.known`). Training on these alone, without any protected picture
+      (`supervised.train` with this set as `train_set`), is itself a strong countermeasure: compare with it.
     known_steps: Adam steps on the whole set; 0 leaves the last layer as it was.
     known_rate: the rate of these steps, which falls to 0 by a cosine.
     known_decay: weight of half the squared norm of the kernel.
