@@ -18,10 +18,10 @@ Expect at `tiny` (seed 0; the other sizes were not run):
               gentle         .97     .97     .93    .95
               npo            .92     .92     .89    .90
 
-So rounding does NOT bring back what this model forgot, not even after few small steps: its weights are spread over their
-cells, and a small shift of all of them changes the right share of codes. It does where weights lie on the grid already,
-as those of a model that was released in 4 bits: `tests/audit/quantize_test.py` forgets inside the cells, and rounding
-gives all of it back.
+So rounding does NOT bring back what this model forgot, not even after few small steps: its weights are spread over
+their cells, and a small shift of all of them changes the right share of codes. It does where weights lie on the grid
+already, as those of a model that was released in 4 bits: `tests/audit/quantize_test.py` forgets inside the cells, and
+rounding gives all of it back.
 """
 
 from ml_collections import ConfigDict
