@@ -193,7 +193,16 @@ def _pretrained(stage: Stage) -> bool:
 
 
 def _data(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
-  return check_data(make("data", stage.config))
+  return check_data(make("data", stage.config, **_words(stage)))
+
+
+def _words(stage: Stage) -> dict[str, Any]:
+  """The tokenizer of a released model, for data that makes ids of texts: of `encode`, `pad` and `eos` what it takes."""
+  released = stage.parts.get("words")
+  if not released:
+    return {}
+  found = importlib.import_module(f"ue_jax.{released['name']}").words(released["path"])
+  return {name: value for name, value in found.items() if takes("data", stage.config, name)}
 
 
 def _load_pretrained(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Subject:

@@ -134,7 +134,7 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     stages.setdefault(hash, Stage(kind, stage, needs, parts, seed, hash, f"{kind} {title}{which}"))
     return hash
 
-  data = add("data", config["data"], title=short(config["data"]))
+  data = add("data", config["data"], parts=_words(config), title=short(config["data"]))
   builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train, "measure": _measure}
   kind = next((k for k in builders if k in config), "data")
   kind = "train" if kind == "measure" and _has_weights(config) else kind
@@ -167,6 +167,15 @@ def _training(config, data, add, label, seed, title, role="config"):
 
 def _has_weights(config):
   return bool(isinstance(config.get("model"), Mapping) and "path" in config["model"])
+
+
+def _words(config):
+  """The released model, if the data makes ids of texts: it has to be done with the tokenizer of that model."""
+  check("data", config["data"], "config.data")
+  if not _has_weights(config) or not takes("data", config["data"], "encode"):
+    return {}
+  check("model", config["model"], "config.model")
+  return {"words": config["model"]}
 
 
 def _released(config, add, role="config"):

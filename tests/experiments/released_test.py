@@ -1,11 +1,14 @@
 """A released decoder as the model of an experiment: taken as it is, trained further, unlearned."""
 
+import json
 import pathlib
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ue_jax.data
 from experiments import command, early, pipeline, run
 from experiments.plan import plan
 from ue_jax.core import tree
@@ -104,3 +107,33 @@ def test_ids_beyond_the_words_of_the_model_are_named(tmp_path):
 def test_what_cannot_go_on_from_weights_is_named(tokens, more, said):
   with pytest.raises(Invalid, match=said):
     plan(config(tokens, **more))
+
+
+WRITTEN = """
+import numpy as np
+from ue_jax.core.nouns import Data
+
+def data(texts=(), encode=None, eos=0):
+  ids = np.array([[*encode(text), eos] for text in texts], np.int32)
+  rows = np.arange(len(ids), dtype=np.int32)
+  mask = np.ones(ids.shape, np.float32)
+  return Data({"ids": ids, "mask": mask, "index": rows}, {"train": rows, "forget": rows[:1], "retain": rows[1:]}, {})
+"""
+
+
+def test_data_that_makes_ids_of_texts_does_it_with_the_tokenizer_of_the_model(tmp_path, monkeypatch):
+  tokenizers = pytest.importorskip("tokenizers")
+  (tmp_path / "room").mkdir()
+  (tmp_path / "room" / "written.py").write_text(WRITTEN)
+  monkeypatch.setattr(ue_jax.data, "__path__", [*ue_jax.data.__path__, str(tmp_path / "room")])
+  folder = tmp_path / "decoder"
+  shutil.copytree(GOLDEN, folder)
+  made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 5, "b": 7, "c": 90}, unk_token="a"))
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.save(str(folder / "tokenizer.json"))
+  asked = {"data": {"name": "data.written", "texts": ("c b a", "a a b")}, "model": {**LM, "path": str(folder)}}
+  results = pipeline.Results(plan({**asked, "method": NPO}), tmp_path / "out")
+  end = json.loads((folder / "config.json").read_text())["eos_token_id"]
+  assert results(results.plan.clean).arrays["ids"].tolist() == [[90, 7, 5, end], [5, 5, 7, end]]
+  other = plan({**asked, "model": {**LM, "path": str(GOLDEN)}, "method": NPO})
+  assert other.clean != results.plan.clean, "another tokenizer, other data"

@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 from ue_jax.core.errors import require
 from ue_jax.models import decoder_config, decoder_weights, gguf, transformer
+from ue_jax.models import tokenizer as tokenizers
 from ue_jax.models.model import Model
 
 PACKAGE = "package:"
@@ -41,6 +43,27 @@ def load(path: str) -> tuple[dict, dict]:
   place = find(path)
   reader = decoder_weights if place.is_dir() else gguf
   return reader.load(place, "float32").params, {}
+
+
+def words(path: str) -> dict[str, Any]:
+  """How texts become ids for the network that `model` gives: what data that takes an `encode` is given.
+
+  Returns:
+    `encode`, a function from a text to its ids, without marks for beginning and end; `eos`, the id of the end; `pad`,
+    the same, since what pads is never looked at.
+
+  Raises:
+    Invalid: without the package `tokenizers`, a tokenizer beside the weights, or an id of the end.
+  """
+  place = find(path)
+  tokenizer = tokenizers.load(place)
+  if place.is_dir():
+    end = decoder_config.read(place).get("eos_token_id")
+    end = end[0] if isinstance(end, list) and end else end
+  else:
+    end = gguf.read(place).metadata.get("tokenizer.ggml.eos_token_id")
+  require(type(end) is int, f"{place} eos_token_id", end, "give a model whose config.json or metadata names it")
+  return {"encode": lambda text: tokenizer.encode(text, add_special_tokens=False).ids, "pad": end, "eos": end}
 
 
 def find(path: str | os.PathLike) -> Path:
