@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.check import argument, make, takes
 from experiments.plan import Plan, Stage
+from ue_jax.core.build import find
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.models.model import Model
@@ -61,9 +62,23 @@ def both_kinds(stage: Stage, clean: Data) -> None:
   require(0 < round(ratio * n) < n, "mix.ratio", ratio, f"of the {n} rows of '{within}' it takes none or all")
 
 
+def words(subject: Subject, data: Data) -> None:
+  """Raises Invalid for ids beyond the words of a language model: JAX would read something else there, silently."""
+  if "ids" in data.arrays and "embed" in subject.params:
+    known, largest = len(subject.params["embed"]["embedding"]), int(data.arrays["ids"].max())
+    fix = f"the model knows {known} words; make ids with the tokenizer that belongs to it"
+    require(largest < known, "data.arrays[ids]", largest, fix)
+
+
 def weights(stage: Stage) -> None:
-  """Raises Invalid unless the file of a pretrained surrogate is there, or a folder with a safetensors file."""
+  """Raises Invalid unless pretrained weights, a file or a folder with safetensors, are there.
+
+  A model that its own folder describes is built.
+  """
   name, path = stage.config["name"], stage.config.get("path", "")
+  if "path" in inspect.signature(find("model", name)).parameters:
+    make("model", stage.config)
+    return
   load = getattr(importlib.import_module(f"ue_jax.{name}"), "load", None)
   require(callable(load), "surrogate.name", name, "choose a model that can load weights")
   if path or "path" in inspect.signature(load).parameters:

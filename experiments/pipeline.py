@@ -98,6 +98,7 @@ class Results:
     """The network of a stage that makes a Subject."""
     if _pretrained(stage):
       config, sizes = {k: v for k, v in stage.config.items() if k != "path"}, {}
+      config = dict(stage.config) if takes("model", config, "path") else config
     else:
       config = stage.parts["model"]
       sizes = _sizes(config, self(stage.needs["data"]), stage.parts.get("label", "label"))
@@ -192,7 +193,16 @@ def _pretrained(stage: Stage) -> bool:
 
 
 def _data(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
-  return check_data(make("data", stage.config))
+  return check_data(make("data", stage.config, **_words(stage)))
+
+
+def _words(stage: Stage) -> dict[str, Any]:
+  """The tokenizer of a released model, for data that makes ids of texts: of `encode`, `pad` and `eos` what it takes."""
+  released = stage.parts.get("words")
+  if not released:
+    return {}
+  found = importlib.import_module(f"ue_jax.{released['name']}").words(released["path"])
+  return {name: value for name, value in found.items() if takes("data", stage.config, name)}
 
 
 def _load_pretrained(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Subject:
@@ -208,16 +218,21 @@ def prepare(results: Results, stage: Stage, needs: Mapping[str, Any]) -> tuple[C
   A factory takes its config, and of what is at hand the arguments that its signature names. The returned one takes
   keyword arguments that replace some of the config.
   """
+  began = {"start": needs["start"]} if "start" in needs else {}
   at_hand: dict[str, Callable[[], Any]] = {
     "surrogate": lambda: needs.get("surrogate"),
+    "start": lambda: needs.get("start"),
     "label": lambda: stage.parts.get("label"),
     "model": lambda: results.model(stage),
-    "train": lambda: make("train", stage.parts["train"], model=results.model(stage)),
+    "train": lambda: make("train", stage.parts["train"], model=results.model(stage), **began),
   }
   there = {name for name in at_hand if name in needs or name in stage.parts}
   offered = {name: at_hand[name]() for name in there if takes(stage.kind, stage.config, name)}
   factory = lambda **changed: make(stage.kind, stage.config, **offered, **changed)
-  return factory, _problem(needs) if "subject" in needs else needs["data"]
+  problem = _problem(needs) if "subject" in needs else needs["data"]
+  for subject in (needs[role] for role in ("start", "subject") if role in needs):
+    early.words(subject, problem.data if isinstance(problem, Request) else problem)
+  return factory, problem
 
 
 def _problem(needs: Mapping[str, Any]) -> Request:

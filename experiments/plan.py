@@ -9,7 +9,8 @@ methods share one original model. Config fields read here (absent ones are skipp
   mix                           `dict(ratio=(0.2, 0.5))`: rows of the table for people who protect a share of the train
                                 set only, see below
   labellings                    the tasks of the unauthorised trainers: names of label arrays
-  model, train                  the network and how it is trained
+  model, train                  the network and how it is trained; a model with a `path` (`models.decoder`) has weights
+                                already: training goes on from them, and without `train` they are taken as they are
   thieves, cross                named changes to `model` and `train`: who trains on what was protected, see below
   reference                     True, or the stage that makes the control (`forget.retrain`)
   select, method, attack        what is done to the trained model
@@ -133,9 +134,10 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     stages.setdefault(hash, Stage(kind, stage, needs, parts, seed, hash, f"{kind} {title}{which}"))
     return hash
 
-  data = add("data", config["data"], title=short(config["data"]))
+  data = add("data", config["data"], parts=_words(config), title=short(config["data"]))
   builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train, "measure": _measure}
   kind = next((k for k in builders if k in config), "data")
+  kind = "train" if kind == "measure" and _has_weights(config) else kind
   cells, variants = builders[kind](config, data, add) if kind in builders else ((), {})
   return Plan({"method": "forget"}.get(kind, kind), stages, tuple(cells), variants, data)
 
@@ -149,7 +151,10 @@ def unknown_fields(config: Mapping[str, Any]) -> None:
 
 
 def _training(config, data, add, label, seed, title, role="config"):
-  """Adds the training of `config.model` by `config.train` on the Data `data`."""
+  """Adds the training of `config.model` by `config.train` on the Data `data`, from released weights if it has any."""
+  start = _released(config, add, role)
+  if start and "train" not in config:
+    return start
   for part in ("model", "train"):
     require(part in config, f"{role}.{part}", "(missing)", f"say which {part}, as dict(name='...')")
   check("model", config["model"], f"{role}.model")
@@ -157,7 +162,32 @@ def _training(config, data, add, label, seed, title, role="config"):
   if label and takes("train", stage, "label"):
     stage = {**stage, "label": label}
   parts = {"model": config["model"], "label": stage.get("label")}
-  return add("train", stage, {"data": data}, parts, seed, title)
+  return add("train", stage, {"data": data, **({"start": start} if start else {})}, parts, seed, title)
+
+
+def _has_weights(config):
+  return bool(isinstance(config.get("model"), Mapping) and "path" in config["model"])
+
+
+def _words(config):
+  """The released model, if the data makes ids of texts: it has to be done with the tokenizer of that model."""
+  check("data", config["data"], "config.data")
+  if not _has_weights(config) or not takes("data", config["data"], "encode"):
+    return {}
+  check("model", config["model"], "config.model")
+  return {"words": config["model"]}
+
+
+def _released(config, add, role="config"):
+  """Adds the weights that the model comes with; None if it comes with none."""
+  if not _has_weights(config):
+    return None
+  check("model", config["model"], f"{role}.model")
+  if "train" in config:
+    check("train", config["train"], f"{role}.train")
+    fix = f"choose one that can go on from the weights in {role}.model.path, as train.language"
+    require(takes("train", config["train"], "start"), f"{role}.train.name", config["train"]["name"], fix)
+  return add("pretrained", config["model"], title=short(config["model"]))
 
 
 def _surrogate(config, data, add):
@@ -205,7 +235,8 @@ def _forget(config, data, add):
   cells = []
   for seed in seeds(config):
     original = _training(config, data, add, "", seed, "original")
-    parts = {"model": config["model"], "train": config["train"], "label": config["train"].get("label")}
+    train = config.get("train")
+    parts = {"model": config["model"], "train": train, "label": (train or {}).get("label")}
     asked = data
     if "select" in config:
       for name, stage in many(config, "select").items():
@@ -214,10 +245,10 @@ def _forget(config, data, add):
     needs, common = {"subject": original, "data": asked, "original": original}, {"original": original}
     if config.get("reference"):
       stage = config["reference"] if isinstance(config["reference"], Mapping) else {"name": "forget.retrain"}
-      rows["reference"] = (add("method", stage, needs, parts, seed, "reference"), asked)
+      rows["reference"] = (add("method", stage, _again(config, add, stage, needs), parts, seed, "reference"), asked)
       common = {**common, "reference": rows["reference"][0]}
     for name, stage in many(config, "method").items():
-      rows[name] = (add("method", stage, needs, parts, seed, name), asked)
+      rows[name] = (add("method", stage, _again(config, add, stage, needs), parts, seed, name), asked)
     for name, stage in many(config, "attack").items():
       for row in [r for r in rows if r != "original" and " + " not in r]:
         attacked = {**needs, "subject": rows[row][0]}
@@ -226,8 +257,18 @@ def _forget(config, data, add):
   return cells, {}
 
 
+def _again(config, add, stage, needs):
+  """What a method needs; one that trains anew begins where the training began."""
+  check("method", stage, place(config, stage) or "config.reference")
+  if not takes("method", stage, "train"):
+    return needs
+  require("train" in config, "config.train", "(missing)", f"say how {stage['name']} trains, as dict(name='...')")
+  start = _released(config, add)
+  return {**needs, "start": start} if start else needs
+
+
 def _measured(config, add, rows, common, seed):
-  label = config["train"].get("label")
+  label = config.get("train", {}).get("label")
   measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}
   for row, (subject, data) in rows.items():
     needs = {"subject": subject, "data": data, **common}

@@ -57,7 +57,8 @@ def test_model_returns_a_pair_of_pure_functions(workshop, kind, module):
   model = build.build(kind, module, **workshop.arguments(kind, module, "tokens"))
   assert isinstance(model, Model)
   pictures, tokens = workshop.pictures.arrays["image"], workshop.tokens.arrays["ids"]
-  inputs = tokens[:2] if module == "models.transformer" else pictures[:2]
+  texts = {"models.transformer": tokens[:2], "models.decoder": tokens[:2] % 97}  # the decoder at hand has 97 words
+  inputs = texts.get(module, pictures[:2])
   params, state = model.init(jax.random.key(0), inputs)
   again, _ = model.init(jax.random.key(0), inputs)
   other, _ = model.init(jax.random.key(1), inputs)

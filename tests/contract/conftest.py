@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.procedure import Procedure
 
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 # Sizes that make any factory small, used where it has an argument of that name.
 SMALL = {
   "episodes": 8, "known_set": "holdout", "parts": 1,
@@ -113,6 +115,8 @@ class Workshop:
         found[name] = self.subject(flavour)
       elif name == "test" and kind == "defend":
         found[name] = False
+      elif name == "path" and kind == "model":
+        found[name] = str(GOLDEN / "llama_tied")
       elif name == "vocabulary":
         found[name] = len(self.tokens.info["vocabulary"])
     return found

@@ -157,7 +157,8 @@ PAPERS: tuple[Paper, ...] = (
          "A stealthy forget request cuts utility under common words from 0.68 to 0.16; the remedy restores it to 0.68 "
          "(gradient difference, forget 10 %)."),
   _paper("quantize", 35, 2024, "audit", "attack", "Catastrophic Failure of LLM Unlearning via Quantization",
-         "Rounding to 4 bits brings back 83 % of the forgotten knowledge, against 21 % in full precision."),
+         "Rounding to 4 bits brings back 83 % of the forgotten knowledge, against 21 % in full precision.",
+         "implemented"),
 )
 
 

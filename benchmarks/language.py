@@ -1,0 +1,189 @@
+"""A decoder of SmolLM2-135M's shape: a step of training and generation, beside `transformers` on PyTorch.
+
+    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate]
+
+Random weights, float32. A step is the gradient and AdamW on 4 x 128 tokens; `generate` continues one prompt of 16
+tokens by 32, greedily and with the cache. Each part runs in a process of its own, so that peaks of memory are its own.
+The peer takes the same step from the same weights; both losses stand in the note. --only leaves it out. It
+needs `torch` and `transformers` (--peer_python and --peer_path say where, if not here); without them its columns stay
+empty. --small takes 4 blocks of 30.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+SIZES = dict(vocabulary=49152, width=576, depth=30, heads=9, kv_heads=3, hidden=1536, tied=True, rope_base=1e5)
+BATCH, LENGTH, PROMPT, RATE = 4, 128, 16, 1e-4
+HEADER = ("what", "ours", "peer", "ratio of times", "note")
+
+
+def network(small: bool) -> Any:
+  """The decoder; `small` has 4 blocks."""
+  from ue_jax.models import transformer
+
+  return transformer.model(**{**SIZES, "depth": 4 if small else SIZES["depth"]})
+
+
+def tokens() -> np.ndarray:
+  """The batch, int32 `[4, 128]`."""
+  return np.random.default_rng(0).integers(0, SIZES["vocabulary"], (BATCH, LENGTH), dtype=np.int32)
+
+
+def train(small: bool, repeats: int, folder: str) -> dict[str, float]:
+  """Seconds of a step after the first, the loss before it, peak memory in GiB; leaves the weights in `folder`."""
+  import jax
+
+  from ue_jax.core.nouns import Data
+  from ue_jax.models import decoder_config, decoder_weights
+  from ue_jax.train import language
+
+  model, ids = network(small), tokens()
+  rows = np.arange(BATCH, dtype=np.int32)
+  mask = np.broadcast_to(np.arange(LENGTH) > 0, ids.shape).astype(np.float32)  # nothing predicts the first token
+  data = Data({"ids": ids, "mask": mask, "index": rows}, {"train": rows}, {})
+  procedure = language.train(
+    model, steps=1000, batch_size=BATCH, rate=RATE, optimizer="adamw", schedule="constant", clip=0.0
+  )
+  state = procedure.init(jax.random.key(0), data)
+  if folder:
+    sizes = {**SIZES, "depth": 4 if small else SIZES["depth"]}
+    decoder_weights.export(folder, state.params, decoder_config.describe(sizes))
+  batch, step = procedure.batch(0, data, 0), jax.jit(procedure.step, donate_argnums=0)
+  start = time.perf_counter()
+  state, metrics = jax.block_until_ready(step(state, batch))
+  cold, taken = time.perf_counter() - start, []
+  loss = float(metrics["loss"])
+  for _ in range(repeats):
+    start = time.perf_counter()
+    state, _ = jax.block_until_ready(step(state, batch))
+    taken.append(time.perf_counter() - start)
+  return {"seconds": float(np.median(taken)), "cold": cold, "loss": loss, "peak": peak()}
+
+
+def peer(small: bool, repeats: int, folder: str) -> dict[str, float]:
+  """The same of `transformers` on PyTorch, from the weights in `folder`."""
+  import torch
+  import transformers
+
+  del small
+  torch.set_num_threads(os.cpu_count() or 1)
+  model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
+  adam = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
+  ids, taken, losses = torch.from_numpy(tokens()).long(), [], []
+  for _ in range(repeats + 1):
+    start = time.perf_counter()
+    adam.zero_grad()
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    adam.step()
+    taken.append(time.perf_counter() - start)
+    losses.append(loss.item())
+  high = peak()
+  prompt, steps = ids[:1, :PROMPT], 32
+  asked = dict(do_sample=False, min_new_tokens=steps, max_new_tokens=steps, pad_token_id=0)
+  model.eval().generate(prompt, **asked)
+  start = time.perf_counter()
+  model.generate(prompt, **asked)
+  rate = steps / (time.perf_counter() - start)
+  return {"seconds": float(np.median(taken[1:])), "loss": losses[0], "peak": high, "rate": rate}
+
+
+def write(small: bool, repeats: int, folder: str) -> dict[str, float]:
+  """Tokens a second of greedy generation, warm, and the seconds of the first call."""
+  import jax
+
+  from ue_jax.models import generate
+
+  del folder
+  model, prompt, steps = network(small), tokens()[:1, :PROMPT], 32
+  params, _ = model.init(jax.random.key(0), prompt)
+  go = lambda: jax.block_until_ready(generate.generate(model, params, prompt, steps=steps))
+  taken = []
+  for _ in range(repeats + 1):
+    start = time.perf_counter()
+    go()
+    taken.append(time.perf_counter() - start)
+  return {"rate": steps / min(taken[1:]), "cold": taken[0], "peak": peak()}
+
+
+PARTS = {"step": train, "peer": peer, "generate": write}
+
+
+def peak() -> float:
+  """The most memory that this process has held, GiB."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def apart(part: str, asked: Any, folder: str) -> dict[str, float] | None:
+  """A part in a process of its own; None where its packages are missing."""
+  environment, python = dict(os.environ), sys.executable
+  if part == "peer":
+    python = asked.peer_python or python
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (asked.peer_path, environment.get("PYTHONPATH"))))
+    there = asked.peer_python or all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+    if not there:
+      return None
+  command = [python, "-m", "benchmarks.language", "--part", part, "--folder", folder, "--repeats", str(asked.repeats)]
+  done = subprocess.run(
+    command + ["--small"] * asked.small, env=environment, capture_output=True, text=True, check=False
+  )
+  if done.returncode:
+    sys.exit(f"{part}: {done.stderr.strip().splitlines()[-1]}")
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def rows(asked: Any) -> list[tuple[str, ...]]:
+  """Lines of a table under `HEADER`."""
+  with tempfile.TemporaryDirectory() as folder:
+    found = {part: apart(part, asked, folder) for part in PARTS if asked.only in ("", part)}
+  ours, theirs, written = (found.get(part) for part in PARTS)
+  lines = []
+  if ours:
+    losses = " and ".join(f"{one['loss']:.4f}" for one in (ours, theirs) if one)
+    note = f"loss {losses}; first {ours['cold']:.0f} s"
+    ratio, spent = f"{ours['seconds'] / theirs['seconds']:.2f}" if theirs else "", f"{ours['seconds']:.2f} s"
+    lines.append((f"a step on {BATCH} x {LENGTH}", spent, _cell(theirs, "seconds", "s"), ratio, note))
+    lines.append(("the same: peak of memory", f"{ours['peak']:.2f} GiB", _cell(theirs, "peak", "GiB"), "", ""))
+  if written:
+    ratio = f"{theirs['rate'] / written['rate']:.2f}" if theirs else ""
+    note = f"first {written['cold']:.0f} s, peak {written['peak']:.2f} GiB"
+    lines.append(("generation", f"{written['rate']:.1f} tokens/s", _cell(theirs, "rate", "tokens/s"), ratio, note))
+  return lines
+
+
+def _cell(found, name, unit):
+  return f"transformers {found[name]:.2f} {unit}" if found else ""
+
+
+def main() -> None:
+  """Prints the table, or one part as JSON for the process that asked for it."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--small", action="store_true")
+  parser.add_argument("--repeats", type=int, default=3)
+  parser.add_argument("--only", choices=("", "step", "generate"), default="")
+  parser.add_argument("--peer_python", default="", help="a Python that has torch")
+  parser.add_argument("--peer_path", default="", help="a folder with transformers, for that Python")
+  parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)
+  parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
+  asked = parser.parse_args()
+  if asked.part:
+    print(json.dumps(PARTS[asked.part](asked.small, asked.repeats, asked.folder)))
+    return
+  for line in (HEADER, *rows(asked)):
+    print(" | ".join(line))
+
+
+if __name__ == "__main__":
+  main()

