@@ -18,7 +18,7 @@ import numpy as np
 
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.models import cnn
-from ue_jax.protect import bayes_error, error_min, tap, unlearnable_clusters
+from ue_jax.protect import bayes_error, error_min, rem, tap, unlearnable_clusters
 
 WIDTHS, EPS, BATCH, TURNS = (32, 64, 128), 8 / 255, 128, 10
 
@@ -77,13 +77,15 @@ def alone(subject: Subject, data: Data) -> list[tuple[str, ...]]:
   """Whole protections without a peer, by the loop that users have, with compilation."""
   from ue_jax.train import loop
 
-  few = Data({k: v[:1000] for k, v in data.arrays.items()}, {"train": np.arange(1000, dtype=np.int32)}, data.info)
+  clusters = unlearnable_clusters.protect(subject, k=10, steps=50, batch_size=64)
   made = {
-    "unlearnable_clusters, k 10, 50 steps of 64": unlearnable_clusters.protect(subject, k=10, steps=50, batch_size=64),
-    "bayes_error, pixels, 20 rounds": bayes_error.protect(space="raw", eps=EPS, steps=20, sigma=10.0),
+    "unlearnable_clusters, k 10, 50 steps of 64": (clusters, 1000),
+    "bayes_error, pixels, 20 rounds": (bayes_error.protect(space="raw", eps=EPS, steps=20, sigma=10.0), 1000),
+    "rem as published (5 x 10 x 10), one step of 128": (rem.protect(subject.model, eps=EPS, steps=1), 256),
   }
   lines = []
-  for name, procedure in made.items():
+  for name, (procedure, n) in made.items():
+    few = Data({k: v[:n] for k, v in data.arrays.items()}, {"train": np.arange(n, dtype=np.int32)}, data.info)
     start = time.perf_counter()
     loop.fit(procedure, few, seed=0)
     taken = time.perf_counter() - start
