@@ -3,7 +3,7 @@
   python -m experiments.run --config configs/protect/bayes_error.py:tiny  --workdir runs/beo  # a minute on 2 cores
   python -m experiments.run --config configs/protect/bayes_error.py:small --workdir runs/beo  # 10 min, 3 seeds
   python -m experiments.run --config configs/protect/bayes_error.py       --config.data.path=DIR  # one GPU; not run
-  python -m experiments.run --config configs/protect/bayes_error.py:folder --config.data.path=PICTURES --key_file=mine.key
+  python -m experiments.run --config configs/protect/bayes_error.py:folder --config.data.path=PICTURES --key_file=KEY
 
 Rows: `bayes_error`, the published estimate (width .3, floor 1e-8); `wide`, the median distance as width and no floor;
 random noise a picture (`sample`) and a class (`class`); each also with half of the pictures clean, beside the clean

@@ -22,8 +22,8 @@ One pixel of 64 costs little here, but ten times what the same pixels cost by ra
 nothing of it back, as published: an attack cannot move a pixel from one end to the other. It does give back some of
 what noise by class takes. The full size was not run; APBench has 14.7 % there, 15.0 % under adversarial training.
 
-`folder` sets the pixel in a person's own pictures, PICTURES/CLASS/*.jpg, as large as a pixel of 64x64 stretched to them.
-Nothing is drawn, so there is no --key_file.
+`folder` sets the pixel in a person's own pictures, PICTURES/CLASS/*.jpg, as large as a pixel of 64x64 stretched to
+them. Nothing is drawn, so there is no --key_file.
 """
 
 from ml_collections import ConfigDict

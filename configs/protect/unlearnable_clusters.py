@@ -26,8 +26,8 @@ tied to one labelling protects against that one alone. `cifar` is 5000 pictures 
 all of CIFAR-10 with a ResNet-18 and a surrogate trained on CIFAR-100.
 `folder` protects a person's own pictures at full resolution; its surrogate is trained on drawn shapes and textures. The
 table "Crafting" tells which share moved to the next cluster (`redirect`); for a dozen pictures --config.protect.k=3.
-`folder_pretrained` takes EfficientNet-Lite0 instead: --config.surrogate.path=FILE.npz. `folder_clip` takes the pictures'
-tower of a CLIP, from a folder of Hugging Face with its safetensors and config.json: --config.surrogate.path=CLIP_DIR.
+`folder_pretrained` takes EfficientNet-Lite0 instead: --config.surrogate.path=FILE.npz. `folder_clip` takes the picture
+tower of a CLIP, from a folder of Hugging Face with safetensors and config.json: --config.surrogate.path=CLIP_DIR.
 """
 
 from ml_collections import ConfigDict

@@ -168,7 +168,9 @@ def test_the_painter_filters_pictures_of_any_size_and_of_the_crafted_size_to_the
     paint(large[..., 0], row)
 
 
-@pytest.mark.parametrize("bad", [{"blur": 1.5}, {"size": 4}, {"ratio": -0.1}, {"compat": "torch"}, {"quantise": "none"}])
+@pytest.mark.parametrize("bad", [
+  {"blur": 1.5}, {"size": 4}, {"ratio": -0.1}, {"compat": "torch"}, {"quantise": "none"},
+])  # fmt: skip
 def test_values_out_of_range_are_named(bad):
   with pytest.raises(Invalid, match=f"protect.{next(iter(bad))}"):
     cuda.protect(**bad)

@@ -23,7 +23,8 @@ def ueraser(share=0.5):
 
   The last in twice that share, at most in all: as published in all of them.
   """
-  parts = (plasma_brightness(share), plasma_contrast(share), channel_shuffle(share), trivial.trivial(jnp.minimum(1, 2 * share)))
+  last = trivial.trivial(jnp.minimum(1, 2 * share))
+  parts = (plasma_brightness(share), plasma_contrast(share), channel_shuffle(share), last)
 
   def apply(key, images, targets):
     for number, part in enumerate(parts):

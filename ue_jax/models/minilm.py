@@ -77,7 +77,7 @@ def encode(reader: Reader, texts: Sequence[str], chunk: int = 64) -> np.ndarray:
   """The embeddings of texts, float32 `[m, d]`, each of length 1.
 
   Texts of about one length are computed together, at most `chunk` at a time. The published encoder cuts texts at
-  256 tokens, [CLS] and [SEP] among them; here a longer one is refused (also one longer than the weights have positions).
+  256 tokens, [CLS] and [SEP] among them; here a longer one is refused (or one beyond the positions of the weights).
 
   Raises:
     Invalid: without any text; naming the first that has no word, or more tokens than the limit.
