@@ -1,7 +1,7 @@
 """Preferring a refusal to the answer (IdkDPO), and fine-tuning on refusals (IDK).
 
 Paper: Rafailov et al., "Direct Preference Optimization", 2023, as in Maini et al., "TOFU: A Task of Fictitious
-Unlearning for LLMs", 2024. Data, model and measures are those of `configs/forget/npo.py`; the refusal is a question mark.
+Unlearning for LLMs", 2024. Data, model and measures are those of `configs/forget/npo.py`; the refusal is a "?".
 
   python -m experiments.run --config configs/forget/idk_dpo.py:tiny --workdir runs/idk_dpo   # under a minute, 2 cores
 
