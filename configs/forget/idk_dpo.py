@@ -1,11 +1,19 @@
 """Preferring a refusal to the answer (IdkDPO), and fine-tuning on refusals (IDK).
 
-Paper: Rafailov et al., "Direct Preference Optimization", 2023; Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024. Data, model and measures are those of
-`configs/forget/npo.py`.
+Paper: Rafailov et al., "Direct Preference Optimization", 2023, as in Maini et al., "TOFU: A Task of Fictitious
+Unlearning for LLMs", 2024. Data, model and measures are those of `configs/forget/npo.py`; the refusal is a "?".
 
   python -m experiments.run --config configs/forget/idk_dpo.py:tiny --workdir runs/idk_dpo   # under a minute, 2 cores
 
-Expect at `tiny`: TODO
+Expect at `tiny` (mean of seeds 0 to 2, spread):
+
+                     IdkDPO         IDK
+  forget, exact      .00            .00
+  forget, nll        7.6 (1.9)      2.7 (.2)
+  retain, exact      .97 (.01)      .99 (.01)
+  membership, AUC    .15 (.11)      .72 (.05)
+
+Both say the refusal. IdkDPO pushes the answer far below what the reference (nll 5.4) gives it, IDK hardly touches it.
 """
 
 from ml_collections import ConfigDict

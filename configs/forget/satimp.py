@@ -1,11 +1,21 @@
 """Weighted gradient ascent: WGA and SatImp.
 
-Paper: Wang et al., "Rethinking LLM Unlearning Objectives", 2025; Yang et al., "Exploring Criteria of Loss Reweighting to Enhance LLM Unlearning", 2025. Data, model and measures are those of
+Paper: Wang et al., "Rethinking LLM Unlearning Objectives: A Gradient Perspective and Go Beyond", 2025; Yang et al.,
+"Exploring Criteria of Loss Reweighting to Enhance LLM Unlearning", 2025. Data, model and measures are those of
 `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/satimp.py:tiny --workdir runs/satimp   # under a minute, 2 cores
 
-Expect at `tiny`: TODO
+Expect at `tiny` (mean of seeds 0 to 2, spread):
+
+                     WGA            SatImp
+  forget, exact      .00            .05 (.04)
+  forget, nll        5.5 (.5)       3.7 (.3)
+  retain, exact      .97 (.05)      1.00
+  membership, AUC    .44 (.09)      .67 (.03)
+
+WGA lands next to the reference, which never saw the persons (nll 5.4, AUC .53); SatImp with its authors' weights
+forgets less and keeps all.
 """
 
 from ml_collections import ConfigDict

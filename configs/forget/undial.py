@@ -1,11 +1,20 @@
-"""UNDIAL: self-distillation from adjusted logits.
+"""UNDIAL: self-distillation from adjusted logits, alone and with a retain term.
 
-Paper: Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning in Large Language Models", 2024. Data, model and measures are those of
-`configs/forget/npo.py`.
+Paper: Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning in Large Language Models",
+2024. Data, model and measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/undial.py:tiny --workdir runs/undial   # under a minute, 2 cores
 
-Expect at `tiny`: TODO
+Expect at `tiny` (mean of seeds 0 to 2, spread):
+
+                     alone          with a retain term
+  forget, exact      .27 (.06)      .27 (.03)
+  forget, nll        2.1            2.0
+  retain, exact      .66 (.15)      1.00
+  world, exact       .63 (.21)      1.00
+
+The claim that it needs no retain data does not hold in a model this small. The loss has a minimum, so forgetting stops
+at the adjusted distribution; after 60 steps a quarter of the answers is still the most likely one.
 """
 
 from ml_collections import ConfigDict

@@ -31,7 +31,9 @@ def test_what_unlearning_changed(bigram, ragged):
   of = lambda scale: perplexity.perplexity(bigram(TABLE * scale), ragged, "forget")[0]
   assert scores["forget/perplexity"].target == pytest.approx(of(1))
   assert scores["forget/perplexity_ratio"].value == pytest.approx(of(0) / of(2))
-  assert scores["forget/perplexity_ratio"].target == 1.0
+  assert scores["forget/perplexity_ratio"].target == pytest.approx(of(1) / of(2))
+  alone = fit(perplexity.measure(("forget",)), asked._replace(reference=None))
+  assert alone["forget/perplexity_ratio"].target == 1.0 and alone["forget/perplexity"].target == pytest.approx(of(2))
 
 
 def test_an_impossible_token_gives_a_number_and_an_unknown_set_none(bigram, ragged):

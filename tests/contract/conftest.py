@@ -31,6 +31,7 @@ BY_HAND: dict[tuple[str, str], str] = {
   ("data", "data.folder"): "needs a folder of pictures",
   ("data", "data.npz"): "needs a file",
   ("data", "data.tfds"): "needs a prepared data set",
+  ("data", "data.questions"): "needs files",
   ("data", "data.tofu"): "needs the published files",
 }
 

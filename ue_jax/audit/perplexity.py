@@ -17,8 +17,8 @@ MOST = 1e30  # of a model that gives a token probability 0
 def measure(sets: Sequence[str] = ("retain",), whole: bool = False, pad: int = 0, chunk: int = 256) -> Procedure:
   """Request -> Scores `<set>/perplexity`, from 1 (certain), and with `request.original` `<set>/perplexity_ratio`.
 
-  Perplexity is best near that of the reference, of the original where there is no reference, else low (1); the ratio to
-  the original is best near 1.
+  Perplexity is best near that of the reference, of the original where there is no reference, else low (1); the ratio
+  to the original likewise (near 1 where there is no reference).
 
   Args:
     sets: which sets.
@@ -41,7 +41,7 @@ def measure(sets: Sequence[str] = ("retain",), whole: bool = False, pad: int = 0
       aim = ("low", 1.0) if ideal is None else ("near", ideal)
       out[f"{name}/perplexity"] = Score(mine, n, *aim, 1.0, float("inf"))
       if before is not None:
-        out[f"{name}/perplexity_ratio"] = Score(mine / before, n, "near", 1.0, 0.0, float("inf"))
+        out[f"{name}/perplexity_ratio"] = Score(mine / before, n, "near", ideal / before, 0.0, float("inf"))
     return out
 
   return once(score)

@@ -44,6 +44,20 @@ def words(texts: Iterable[str]) -> tuple[Callable[[str], list[int]], list[str]]:
   return encode, vocabulary
 
 
+def encoder(
+  tokens: str, texts: Iterable[str], encode: Callable[[str], Sequence[int]] | None = None
+) -> tuple[Callable[[str], Sequence[int]], list[str]]:
+  """A tokeniser and its vocabulary: `words` of the texts, `bytes`, or `encode`, whose vocabulary is not known ([]).
+
+  Raises:
+    Invalid: for another name.
+  """
+  require(tokens in ("words", "bytes"), "data.tokens", tokens, "choose 'words' or 'bytes', or give encode")
+  if encode is not None:
+    return encode, []
+  return words(texts) if tokens == "words" else (octets, list(OCTETS))
+
+
 def bucket(length: int) -> int:
   """The next power of two, at least 8: few lengths make few compilations."""
   return max(8, 1 << (length - 1).bit_length())

@@ -54,7 +54,6 @@ def data(
     Invalid: for a file that is missing or wrong (`records.read`), or arguments out of range.
   """
   require(forget in SHARES, "data.forget", forget, f"choose one of {sorted(SHARES)}")
-  require(tokens in ("words", "bytes"), "data.tokens", tokens, "choose 'words' or 'bytes', or give encode")
   folder = pathlib.Path(path)
   require(path != "" and folder.is_dir(), "data.path", path, f"give the folder that holds {forget}.json")
   rows = _trained(folder, forget, holdout)
@@ -62,7 +61,7 @@ def data(
     rows = _perturbed(folder, forget, rows)
   pairs = [(FRAME.format(question=row["question"]), row["answer"]) for row in rows]
   refused = _refused(folder, rows, seed) if refusals else []
-  encode, vocabulary = _encoder(tokens, encode, pairs + refused)
+  encode, vocabulary = text.encoder(tokens, (part for pair in pairs + refused for part in pair), encode)
   return _data(rows, pairs, refused, encode, vocabulary, length, pad, eos, f"tofu/{forget}")
 
 
@@ -114,13 +113,6 @@ def _refused(folder: pathlib.Path, rows: list[dict], seed: int) -> list[tuple[st
   sentences = [record["text"] for record in records.read(str(folder / "idontknow.jsonl"), "lines")]
   drawn = stream.integers(seed, "tofu/refusals", len(sentences), len(rows))
   return [(FRAME.format(question=row["question"]), sentences[i]) for row, i in zip(rows, drawn)]
-
-
-def _encoder(tokens: str, encode: Callable | None, pairs: list[tuple[str, str]]) -> tuple[Callable, list[str]]:
-  """A tokeniser, and its vocabulary if it is one of ours."""
-  if encode is not None:
-    return encode, []
-  return text.words(part for pair in pairs for part in pair) if tokens == "words" else (text.octets, list(text.OCTETS))
 
 
 def _data(rows, pairs, refused, encode, vocabulary, length, pad, eos, source) -> Data:

@@ -61,7 +61,7 @@ def method(
     del before
     return loss(*likelihood.target_logits(logits, batch), b1, b2, gamma)
 
-  return shared.method(
+  return shared.procedure(
     forget,
     alpha=alpha, rate=rate, steps=steps, forget_batch=forget_batch, retain_batch=retain_batch, retain=retain,
     keep=keep, optimizer=optimizer, label=label,

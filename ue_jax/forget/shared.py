@@ -19,7 +19,7 @@ from ue_jax.train import descend, likelihood, optim
 Forget = Callable[[jax.Array, Mapping[str, jax.Array], jax.Array | None], Term]
 
 
-def method(
+def procedure(
   forget: Forget, *, alpha: Any, rate: Any, steps: int, forget_batch: int, retain_batch: int, retain: str,
   keep: Sequence[str], optimizer: str, label: str, before: bool = False,
 ) -> Procedure:  # fmt: skip

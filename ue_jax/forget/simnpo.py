@@ -62,7 +62,7 @@ def method(
     del before
     return loss(*likelihood.log_prob(logits, batch), beta, delta, gamma)
 
-  return shared.method(
+  return shared.procedure(
     forget,
     alpha=alpha, rate=rate, steps=steps, forget_batch=forget_batch, retain_batch=retain_batch, retain=retain,
     keep=keep, optimizer=optimizer, label=label,

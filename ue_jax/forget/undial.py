@@ -54,7 +54,7 @@ def method(
     now, targets, mask = likelihood.target_logits(logits, batch)
     return loss(now, likelihood.target_logits(before, batch)[0], targets, mask, beta, gamma)
 
-  return shared.method(
+  return shared.procedure(
     forget, before=True,
     alpha=alpha, rate=rate, steps=steps, forget_batch=forget_batch, retain_batch=retain_batch, retain=retain,
     keep=keep, optimizer=optimizer, label=label,
