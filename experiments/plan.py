@@ -36,7 +36,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import ue_jax
-from experiments import store
+from experiments import released, store
 from experiments.check import argument, check, clear, many, near, place, seeds, short, takes, whole
 from experiments.variants import thieves, variants
 from ue_jax.core.errors import Invalid, require
@@ -134,10 +134,10 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     stages.setdefault(hash, Stage(kind, stage, needs, parts, seed, hash, f"{kind} {title}{which}"))
     return hash
 
-  data = add("data", config["data"], parts=_words(config), title=short(config["data"]))
+  data = add("data", config["data"], parts=released.words(config), title=short(config["data"]))
   builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train, "measure": _measure}
   kind = next((k for k in builders if k in config), "data")
-  kind = "train" if kind == "measure" and _has_weights(config) else kind
+  kind = "train" if kind == "measure" and released.has_weights(config) else kind
   cells, variants = builders[kind](config, data, add) if kind in builders else ((), {})
   return Plan({"method": "forget"}.get(kind, kind), stages, tuple(cells), variants, data)
 
@@ -152,7 +152,7 @@ def unknown_fields(config: Mapping[str, Any]) -> None:
 
 def _training(config, data, add, label, seed, title, role="config"):
   """Adds the training of `config.model` by `config.train` on the Data `data`, from released weights if it has any."""
-  start = _released(config, add, role)
+  start = released.weights(config, add, role)
   if start and "train" not in config:
     return start
   for part in ("model", "train"):
@@ -163,31 +163,6 @@ def _training(config, data, add, label, seed, title, role="config"):
     stage = {**stage, "label": label}
   parts = {"model": config["model"], "label": stage.get("label")}
   return add("train", stage, {"data": data, **({"start": start} if start else {})}, parts, seed, title)
-
-
-def _has_weights(config):
-  return bool(isinstance(config.get("model"), Mapping) and "path" in config["model"])
-
-
-def _words(config):
-  """The released model, if the data makes ids of texts: it has to be done with the tokenizer of that model."""
-  check("data", config["data"], "config.data")
-  if not _has_weights(config) or not takes("data", config["data"], "encode"):
-    return {}
-  check("model", config["model"], "config.model")
-  return {"words": config["model"]}
-
-
-def _released(config, add, role="config"):
-  """Adds the weights that the model comes with; None if it comes with none."""
-  if not _has_weights(config):
-    return None
-  check("model", config["model"], f"{role}.model")
-  if "train" in config:
-    check("train", config["train"], f"{role}.train")
-    fix = f"choose one that can go on from the weights in {role}.model.path, as train.language"
-    require(takes("train", config["train"], "start"), f"{role}.train.name", config["train"]["name"], fix)
-  return add("pretrained", config["model"], title=short(config["model"]))
 
 
 def _surrogate(config, data, add):
@@ -245,26 +220,17 @@ def _forget(config, data, add):
     needs, common = {"subject": original, "data": asked, "original": original}, {"original": original}
     if config.get("reference"):
       stage = config["reference"] if isinstance(config["reference"], Mapping) else {"name": "forget.retrain"}
-      rows["reference"] = (add("method", stage, _again(config, add, stage, needs), parts, seed, "reference"), asked)
+      begun = released.again(config, add, stage, needs)
+      rows["reference"] = (add("method", stage, begun, parts, seed, "reference"), asked)
       common = {**common, "reference": rows["reference"][0]}
     for name, stage in many(config, "method").items():
-      rows[name] = (add("method", stage, _again(config, add, stage, needs), parts, seed, name), asked)
+      rows[name] = (add("method", stage, released.again(config, add, stage, needs), parts, seed, name), asked)
     for name, stage in many(config, "attack").items():
       for row in [r for r in rows if r != "original" and " + " not in r]:
         attacked = {**needs, "subject": rows[row][0]}
         rows[f"{row} + {name}"] = (add("attack", stage, attacked, parts, seed, f"{row} + {name}"), asked)
     cells += _measured(config, add, rows, common, seed)
   return cells, {}
-
-
-def _again(config, add, stage, needs):
-  """What a method needs; one that trains anew begins where the training began."""
-  check("method", stage, place(config, stage) or "config.reference")
-  if not takes("method", stage, "train"):
-    return needs
-  require("train" in config, "config.train", "(missing)", f"say how {stage['name']} trains, as dict(name='...')")
-  start = _released(config, add)
-  return {**needs, "start": start} if start else needs
 
 
 def _measured(config, add, rows, common, seed):
