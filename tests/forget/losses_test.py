@@ -145,7 +145,7 @@ def test_refusals_stand_where_the_answers_stood(asked):
       shared.refusals(data, words)
 
 
-@pytest.mark.parametrize("name, retain", [*((name, "nll") for name in METHODS), ("simnpo", "kl"), ("idk_dpo", "kl")])
+@pytest.mark.parametrize("name, retain", [("simnpo", "kl"), ("undial", "nll"), ("idk_dpo", "nll"), ("idk", "none")])
 def test_padded_rows_change_nothing(asked, name, retain):
   method = METHODS[name](retain=retain)
   state = method.init(jax.random.key(0), asked)._replace(params=moved(asked).subject.params)
@@ -161,9 +161,8 @@ def test_padded_rows_change_nothing(asked, name, retain):
 
 def test_the_retain_term_is_added(asked):
   nll = -np.concatenate(own(answers(asked, "retain"))).mean()
-  for name in ("simnpo", "satimp"):
-    forget, whole = value(METHODS[name](retain="nll"), asked)
-    assert whole == pytest.approx(forget + nll, rel=1e-4)
+  forget, whole = value(METHODS["simnpo"](retain="nll"), asked)
+  assert whole == pytest.approx(forget + nll, rel=1e-4)
 
 
 def test_rmu_is_the_distance_to_the_direction_over_the_targets():
@@ -218,10 +217,10 @@ def test_rmu_trains_only_what_it_is_told_to(tokens):
 
 @pytest.mark.parametrize("name, settings", [
   ("simnpo", dict(rate=4e-3)), ("satimp", dict(b1=1.0, b2=0.0, alpha=1.0, rate=4e-3)),
-  ("undial", dict(rate=4e-3, retain="nll")), ("idk_dpo", dict(rate=4e-3)),
+  ("undial", dict(rate=4e-3, retain="nll")),
 ])  # fmt: skip
 def test_it_forgets_the_persons_asked_for_and_keeps_the_others(tokens, name, settings):
-  factory = {"simnpo": simnpo, "satimp": satimp, "undial": undial, "idk_dpo": idk_dpo}[name].method
+  factory = {"simnpo": simnpo, "satimp": satimp, "undial": undial}[name].method
   before = utility.scores(tokens, ("forget", "retain"))
   changed = loop.fit(factory(steps=40, forget_batch=16, retain_batch=20, **settings), tokens, mode="one",
                      steps_per_call=20)  # fmt: skip
@@ -230,7 +229,7 @@ def test_it_forgets_the_persons_asked_for_and_keeps_the_others(tokens, name, set
   assert after["forget/ex"].value <= 0.2 and after["retain/ex"].value >= 0.8
 
 
-def test_the_refusal_becomes_the_answer(tokens):
+def test_the_refusal_becomes_the_answer_and_the_others_are_kept(tokens):
   changed = loop.fit(idk_dpo.method(rate=4e-3, steps=40, forget_batch=16, retain_batch=20), tokens, mode="one",
                      steps_per_call=20)  # fmt: skip
   alt = shared.refusals(tokens.data, ("?",))
@@ -238,6 +237,8 @@ def test_the_refusal_becomes_the_answer(tokens):
   data = Data({**alt, "index": rows}, {"refused": rows})
   ex = lambda subject: utility.scores(tokens._replace(subject=subject, data=data), ("refused",))["refused/ex"].value
   assert ex(tokens.subject) < 0.1 and ex(changed) >= 0.9
+  after = utility.scores(tokens._replace(subject=changed), ("forget", "retain"))
+  assert after["forget/ex"].value <= 0.1 and after["retain/ex"].value >= 0.8
 
 
 @pytest.mark.parametrize("make, named", [
