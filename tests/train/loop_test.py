@@ -12,7 +12,7 @@ from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.procedure import Procedure, once
 from ue_jax.core.terms import mean_term
 from ue_jax.core.tree import fingerprint
-from ue_jax.train import batches, losses, optim
+from ue_jax.train import batches, loop, losses, optim
 from ue_jax.train.checkpoint import Keeper
 from ue_jax.train.descend import descend
 from ue_jax.train.loop import Diverged, Interrupted, fit
@@ -146,6 +146,16 @@ def test_log_and_progress_are_called_at_the_ends_of_chunks():
       progress=lambda s, total, m: shown.append((s, total)))  # fmt: skip
   assert [s for s, _ in logged] == [5, 10, 15, 20, 23] and shown[-1] == (23, 23)
   assert logged[0][1] == ["ce", "loss"] and logged[1][1] == ["ce", "loss", "size"]
+
+
+@pytest.mark.parametrize("large, taken", [(10**6, 8), (1, 5)])
+def test_a_large_state_takes_one_step_a_call_on_cpu_so_that_it_can_be_stopped(large, taken, monkeypatch, tmp_path):
+  monkeypatch.setattr(loop, "LARGE", large)
+  monkeypatch.setattr(loop, "CHUNK", 4)
+  asked = iter([False] * (4 if large == 1 else 1) + [True] * 9)  # when it is asked for the fifth, or the second time
+  with pytest.raises(Interrupted):
+    fit(procedure(every=0, probe=False), DATA, mode="one", stop=lambda: next(asked), keeper=Keeper(tmp_path))
+  assert list(Keeper(tmp_path).steps()) == [taken]
 
 
 def test_another_seed_gives_another_run(whole):

@@ -19,6 +19,7 @@ from ue_jax.core.terms import Term
 from ue_jax.train import batches, losses
 from ue_jax.train.likelihood import batch_of, log_prob, logits, nll_term
 
+TOKENS = 4096  # at once, where nothing is trained: the logits of 50 000 words are then 0.8 GB
 RETAIN = ("nll", "kl", "none")
 
 
@@ -140,7 +141,8 @@ def original_params(kind: str, request: Request) -> dict[str, Any]:
 def reference_log_prob(request: Request, name: str, label: str = "label", chunk: int = 128) -> jax.Array:
   """s of every sample of the set `name` under the request's subject, float32 `[m]`, compiled once."""
   subject, m = request.subject, len(request.data.sets[name])
-  chunk = min(chunk, m)
+  long = request.data.arrays["ids"].shape[1] if "ids" in request.data.arrays else 1
+  chunk = max(min(chunk, m, TOKENS // long), 1)
 
   @jax.jit
   def one(params, state, part):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.core import keys
+from ue_jax.core import keys, tree
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Subject
 from ue_jax.core.procedure import Procedure
@@ -23,6 +23,7 @@ from ue_jax.core.tally import Tally
 from ue_jax.parallel import mesh, spread
 
 CHUNK = 25  # steps in one compiled call, and between two looks at the metrics
+LARGE = 30_000_000  # numbers in a state: with Adam, a network of ten million parameters
 _DONE = "done before"
 
 
@@ -62,7 +63,7 @@ def fit(
   Args:
     seed: of the key and of the batches, >= 0.
     mode, devices: see `spread.spread`.
-    steps_per_call: steps scanned in one compiled call; 0 chooses 1 for convolutions on CPU, else up to 25.
+    steps_per_call: steps scanned in one compiled call; 0 chooses up to 25, on CPU 1 for convolutions and large states.
     keeper: a `checkpoint.Keeper`; if it holds a checkpoint, the run goes on from there.
     save_every: steps between two saves (each at the next end of a chunk); 0 saves only when interrupted.
     log: called with (step, metrics of that step and what was probed) at the end of every chunk; `train.log` makes such
@@ -82,7 +83,7 @@ def fit(
   require(steps_per_call >= 0, "steps_per_call", steps_per_call, "give 0 (automatic) or a number of steps >= 1")
   state = _strong(procedure.init(keys.key(seed), problem))
   state, t, curves = _resume(keeper, state, seed)
-  size = steps_per_call or _chunk_size(procedure)
+  size = steps_per_call or _chunk_size(procedure, state)
   runner = _Runner(procedure, problem, seed, size, mode, devices)
   saved, done, stop = t, _is_done(state), _latch(stop)
   while t < procedure.steps and not done:
@@ -157,9 +158,12 @@ def _programs(step: Callable, mode: str, devices: tuple | None, axes: spread.Axe
   return spread.spread(step, **to), *many
 
 
-def _chunk_size(procedure: Procedure) -> int:
-  """1 for convolutions on CPU; else up to `CHUNK`, such that the period divides well: each size compiles once."""
-  if procedure.convolutional and not mesh.on_accelerator():
+def _chunk_size(procedure: Procedure, state: Any) -> int:
+  """1 for convolutions or large states on CPU; else up to `CHUNK`, such that the period divides well.
+
+  Each size compiles once. A step of a large state takes seconds there: a call of many could not be stopped.
+  """
+  if not mesh.on_accelerator() and (procedure.convolutional or tree.size(state) > LARGE):
     return 1
   period = (procedure.every if procedure.probe else 0) or procedure.steps
   return next((k for k in range(CHUNK, CHUNK // 2, -1) if period % k == 0), CHUNK)
