@@ -1,7 +1,7 @@
 """Every protection against every countermeasure, in one protocol: a table, a heat map, a ranking by the worst case.
 
   python -m experiments.run --config configs/protect/grid.py:tiny    --workdir runs/grid  # two minutes
-  python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # 10 to 16 minutes, three seeds
+  python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # 16 minutes, three seeds
   python -m experiments.sweep --config configs/protect/grid.py:cifar --config.data.path=DIR  # an hour or two
   python -m experiments.sweep --config configs/protect/grid.py       --config.data.path=DIR  # one GPU
 
