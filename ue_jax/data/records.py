@@ -52,7 +52,7 @@ def read(path: str, form: str = "qa") -> list[dict[str, Any]]:
 
 def _text(path: str) -> str:
   file = pathlib.Path(path)
-  require(file.is_file(), "data.path", str(path), "give the path of a file that exists")
+  require(file.is_file(), "data.path", str(path), f"there is no file {file.name}: give the path of one that exists")
   try:
     return file.read_bytes().decode("utf-8-sig")
   except UnicodeDecodeError as error:
