@@ -23,6 +23,7 @@ from experiments.tabulate import Table
 from ue_jax.core import build
 from ue_jax.core.errors import Invalid, require
 from ue_jax.data import folder as pictures
+from ue_jax.protect import publish
 from ue_jax.report import tables
 
 
@@ -99,9 +100,15 @@ def outside(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
 
 
 def can_paint(name: str) -> bool:
-  """Whether a method of `protect` has a `painter`, or Invalid for a method that is not there."""
+  """Whether a method of `protect` has a `painter`, or its noise can be read off; Invalid for one that is not there."""
   build.find("protect", name)
-  return callable(getattr(importlib.import_module(f"ue_jax.{name}"), "painter", None))
+  return callable(getattr(importlib.import_module(f"ue_jax.{name}"), "painter", None)) or adds(name)
+
+
+def adds(name: str) -> bool:
+  """Whether a method adds noise of a budget to labelled pictures, and asks for no other set of pairs."""
+  taken = inspect.signature(build.find("protect", name)).parameters
+  return "eps" in taken and "known_set" not in taken
 
 
 def wanted(config: Mapping[str, Any]) -> bool:
@@ -192,8 +199,17 @@ def one(picture: np.ndarray, alpha: Any, brush: Callable, row: int, path: pathli
 
 
 def painter(stage: Stage, results: pipeline.Results) -> Callable[[np.ndarray, int], np.ndarray]:
-  """`fn(picture, row)` of the stage's method, for pictures of any size; `check` has seen that it has one."""
-  return importlib.import_module(f"ue_jax.{stage.config['name']}").painter(*results.state(stage))
+  """`fn(picture, row)` of the stage's method, for pictures of any size; `check` has seen that there is one.
+
+  Without a `painter` the noise is what publishing changed in the crafted pictures, stretched as a pattern is: within
+  the budget, but cut where a crafted picture was near black or white.
+  """
+  make = getattr(importlib.import_module(f"ue_jax.{stage.config['name']}"), "painter", None)
+  if make is not None:
+    return make(*results.state(stage))
+  clean, protected = (results(hash).arrays["image"] for hash in (stage.needs["data"], stage.hash))
+  noise = protected[: len(clean)].astype(np.int16) - clean.astype(np.int16)
+  return publish.pattern_painter(noise, np.arange(len(clean)))
 
 
 def levels(stage: Stage) -> int | None:

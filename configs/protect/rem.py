@@ -4,6 +4,7 @@
   python -m experiments.run --config configs/protect/rem.py:small --workdir runs/rem  # minutes: three seeds
   python -m experiments.run --config configs/protect/rem.py:cifar --config.data.path=DIR  # 3000 of CIFAR-10
   python -m experiments.run --config configs/protect/rem.py       --config.data.path=DIR  # one GPU, days: all of it
+  python -m experiments.run --config configs/protect/rem.py:folder --config.data.path=PICTURES --key_file=mine.key
 
 The noise lowers the loss that is left after an attack on the moved picture, so that adversarial training finds nothing
 to learn either, up to the radius of that attack, half of the budget. Rows: `rem`; `no_attack` (the radius 0) and
@@ -36,10 +37,15 @@ from configs import common
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = common.sizes(arg, "cifar")
+  size, pick = common.sizes(arg, "cifar", "folder")
   config = ConfigDict()
   config.title = f"Robust error-minimising noise ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,), cifar=(0,))
+  if size == "folder":  # a person's own pictures, PICTURES/CLASS/*.jpg, at full resolution
+    few = dict(steps=200, batch_size=64, noise_steps=5, samples=2, attack_steps=3, augment=("crop:4", "flip"))
+    common.class_folders(config, "rem", eps=16 / 255, **few)
+    config.model = dict(name="models.cnn", widths=(32, 64))
+    return config
   common.digits_or_cifar(config, size, pick, dict(name="models.mlp", widths=(128,)))
   # as in the configs beside this one: digits have strokes as bright as can be
   eps = pick(tiny=64 / 255, full=8 / 255)

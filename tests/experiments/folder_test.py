@@ -135,7 +135,30 @@ def test_a_picture_without_its_protected_one_or_a_change_is_wrong_only_where_the
   assert bare == ["1 pictures are not protected, e.g. c"]
 
 
-@pytest.mark.parametrize("name", ["protect.rem", "protect.t2ue"])
+def test_noise_without_a_painter_is_read_off_the_crafted_pictures(tmp_path):
+  draw = np.random.default_rng(0)
+  for name in ("a/one.png", "b/two.png", "b/three.png"):
+    (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+    side = 24 if "three" in name else 8
+    Image.fromarray(draw.integers(60, 190, (side, side, 3), np.uint8)).save(tmp_path / "mine" / name)
+  config = dict(
+    data=dict(name="data.folder", path=str(tmp_path / "mine"), size=8), model=dict(name="models.mlp", widths=(4,)),
+    protect=dict(name="protect.rem", eps=8 / 255, steps=1, noise_steps=2, samples=1, attack_steps=1, augment=()),
+  )  # fmt: skip
+  (tmp_path / "config.py").write_text(f"import ml_collections\ndef get_config(arg=''):\n"
+                                      f"  return ml_collections.ConfigDict({config!r})\n")
+  run.main([f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/out", "--verify"])
+  read_rgb = lambda path: np.asarray(Image.open(path).convert("RGB")).astype(int)
+  change = {p.stem: read_rgb(p) - read_rgb(tmp_path / "mine" / p.relative_to(tmp_path / "out" / "protected"))
+            for p in (tmp_path / "out" / "protected").rglob("*.png")}
+  assert {name: x.shape for name, x in change.items()} == {"one": (8, 8, 3), "two": (8, 8, 3), "three": (24, 24, 3)}
+  assert all(0 < np.abs(x).max() <= 8 for x in change.values())
+  small = change["three"][1::3, 1::3]
+  np.testing.assert_array_equal(change["three"], np.repeat(np.repeat(small, 3, 0), 3, 1))
+  assert (change["one"] != change["two"]).any()
+
+
+@pytest.mark.parametrize("name", ["protect.t2ue"])
 def test_a_method_that_cannot_paint_is_refused_before_anything_is_made(pictures, name):
   with pytest.raises(Invalid, match="config.protect.name.*choose one of .*protect.cuda.*protect.unlearnable_clusters"):
     run.main([f"--config={pictures}/config.py", f"--workdir={pictures}/out", f"--config.protect.name={name}"])
