@@ -85,13 +85,14 @@ def remembered(factory: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_options(own: Callable, of: Callable) -> inspect.Signature:
-  """The signature of `own` with the keyword arguments of `of` in the place of its `**options`.
+  """The signature of `own` with the keyword arguments of `of` that have defaults in the place of its `**options`.
 
   For a factory that hands its options on to another: what a config may say is read from signatures.
   """
   kept = [p for p in inspect.signature(own).parameters.values() if p.kind is not p.VAR_KEYWORD]
   names = {p.name for p in kept}
-  return inspect.Signature([*kept, *(p for name, p in inspect.signature(of).parameters.items() if name not in names)])
+  more = inspect.signature(of).parameters.values()
+  return inspect.Signature([*kept, *(p for p in more if p.name not in names and p.default is not p.empty)])
 
 
 def _is_module(path: str) -> bool:

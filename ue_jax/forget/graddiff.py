@@ -10,56 +10,32 @@ The forget part has no lower bound, so it overshoots: look at the nll beside the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
+from ue_jax.core.build import with_options
 from ue_jax.core.procedure import Procedure
-from ue_jax.forget import requests
-from ue_jax.train import descend, likelihood, optim
+from ue_jax.forget import shared
+from ue_jax.train import likelihood
 
 
 def method(
   gamma: float = 1.0,
-  alpha: float = 1.0,
-  rate: float = 3e-4,
-  steps: int = 60,
-  forget_batch: int = 24,
-  retain_batch: int = 48,
-  retain: str = "nll",
-  keep: Sequence[str] = ("retain",),
-  optimizer: str = "adam",
-  label: str = "label",
+  **options: Any,
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
 
+  With `retain="kl"` it is the KL-min baseline, with `none` plain gradient ascent.
+
   Args:
-    gamma: coefficient of the ascent; may be traced, like `alpha` and `rate`.
-    alpha: coefficient of the retain term.
-    rate: learning rate.
-    steps: optimiser steps.
-    forget_batch, retain_batch: samples a step; a smaller set gives all it has.
-    retain: `nll` of the retain batch, `kl` to the model before unlearning on it (the KL-min baseline),
-      or `none` (plain gradient ascent).
-    keep: the sets that the retain batches are drawn from, taken together.
-    optimizer: a name that `train.optim.make` knows.
-    label: the labelling to forget, for pictures.
+    gamma: coefficient of the ascent; may be traced.
+    options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
+      retain_batch, retain, keep, optimizer, label.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.
   """
-  sizes = requests.sizes(forget_batch, retain_batch, retain)
+  forget = lambda look, part, _: likelihood.nll_term(look(part), part, -gamma)
+  return shared.procedure(forget, lambda _: {}, **options)
 
-  def start(key, request):
-    del key
-    requests.check(request, ("forget",) if retain == "none" else ("forget", *keep), label)
-    kept = requests.frozen(request, **requests.original_params(retain, request))
-    return request.subject.params, request.subject.state, kept
 
-  def objective(params, state, frozen, batch, key):
-    del key
-    now = likelihood.logits(frozen["apply"], params, state, batch["forget"])
-    terms = {"forget": likelihood.nll_term(now, batch["forget"], -gamma)}
-    return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
-
-  tx = optim.make(optimizer, rate, steps)
-  draw = requests.batch(sizes, label, keep)
-  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
+method.__signature__ = with_options(method, shared.procedure)

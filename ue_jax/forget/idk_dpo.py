@@ -12,17 +12,19 @@ refusal and y the true answer, the forget loss is the mean over samples of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term, mean_term
 from ue_jax.forget import requests, shared
-from ue_jax.train import descend, likelihood, optim
+from ue_jax.train import likelihood
 
 
 def method(
@@ -30,66 +32,45 @@ def method(
   prefer: bool = True,
   refusal: Sequence[str] = ("?",),
   gamma: float = 1.0,
-  alpha: float = 1.0,
-  rate: float = 3e-4,
-  steps: int = 60,
-  forget_batch: int = 24,
-  retain_batch: int = 48,
-  retain: str = "nll",
-  keep: Sequence[str] = ("retain",),
-  optimizer: str = "adam",
+  **options: Any,
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`. For token sequences.
 
   Args:
-    beta: inverse temperature, > 0.
+    beta: inverse temperature, > 0; may be traced, like gamma.
     prefer: the preference loss; False: the nll of the refusals.
     refusal: words of the vocabulary said in place of the answer, where the data has no array `refusal`.
-    gamma: coefficient of the forget term; may be traced, like the numbers before it, `alpha` and `rate`.
-    alpha: coefficient of the retain term.
-    rate: learning rate.
-    steps: optimiser steps.
-    forget_batch, retain_batch: samples a step; a smaller set gives all it has.
-    retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
-    keep: the sets that the retain batches are drawn from, taken together.
-    optimizer: a name that `train.optim.make` knows.
+    gamma: coefficient of the forget term.
+    options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
+      retain_batch, retain, keep, optimizer, label.
 
   Raises:
     Invalid: for pictures, a beta that is not positive, words that the vocabulary lacks, an unknown retain term, or data
       without the sets.
   """
   require(not isinstance(beta, (int, float)) or beta > 0, "method.beta", beta, "give a positive number")
-  sizes = requests.sizes(forget_batch, retain_batch, retain)
 
-  def start(key, request):
-    del key
-    requests.check(request, ("forget",) if retain == "none" else ("forget", *keep))
+  def given(request):
     require("ids" in request.data.arrays, "method.name", "forget.idk_dpo", "use it on token sequences")
     alt = shared.refusals(request.data, refusal)
     rows = np.arange(len(alt["ids"]), dtype=np.int32)
     asked = request._replace(data=Data({**alt, "index": rows}, {"forget": rows}))
     lost, won = (requests.reference_log_prob(r, "forget") for r in (request, asked))  # one float a sample, once
-    first = requests.original_params(retain, request)
-    return request.subject.params, request.subject.state, requests.frozen(
-      request, alt={name: jnp.asarray(x) for name, x in alt.items()}, lost=lost, won=won, **first
-    )
+    return {"alt": {name: jnp.asarray(x) for name, x in alt.items()}, "lost": lost, "won": won}
 
-  def objective(params, state, frozen, batch, key):
-    del key
-    lost, row = batch["forget"], batch["forget"]["row"]
-    there = (jnp.sum(lost["mask"], axis=-1, keepdims=True) > 0).astype(jnp.float32)  # padding has no refusal either
-    won = {"ids": frozen["alt"]["ids"][row], "mask": frozen["alt"]["mask"][row] * there}
-    look = lambda part: likelihood.logits(frozen["apply"], params, state, part)
-    if prefer:
-      (w, _), (y, n) = likelihood.log_prob(look(won), won), likelihood.log_prob(look(lost), lost)
-      terms = {"forget": loss(w - frozen["won"][row], y - frozen["lost"][row], n, beta, gamma)}
-    else:
-      terms = {"forget": likelihood.nll_term(look(won), won, gamma)}
-    return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
+  def forget(look, part, frozen):
+    row = part["row"]
+    there = (jnp.sum(part["mask"], axis=-1, keepdims=True) > 0).astype(jnp.float32)  # padding has no refusal either
+    said = {"ids": frozen["alt"]["ids"][row], "mask": frozen["alt"]["mask"][row] * there}
+    if not prefer:
+      return likelihood.nll_term(look(said), said, gamma)
+    (w, _), (y, n) = likelihood.log_prob(look(said), said), likelihood.log_prob(look(part), part)
+    return loss(w - frozen["won"][row], y - frozen["lost"][row], n, beta, gamma)
 
-  tx = optim.make(optimizer, rate, steps)
-  draw = requests.batch(sizes, names=keep)
-  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
+  return shared.procedure(forget, given, **options)
+
+
+method.__signature__ = with_options(method, shared.procedure)
 
 
 def loss(

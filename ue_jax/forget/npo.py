@@ -12,68 +12,47 @@ samples that are forgotten already stop pushing; beta -> 0 is gradient ascent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term, mean_term
-from ue_jax.forget import requests
-from ue_jax.train import descend, likelihood, optim
+from ue_jax.forget import requests, shared
+from ue_jax.train import likelihood
 
 
 def method(
   beta: float = 0.1,
   gamma: float = 1.0,
-  alpha: float = 1.0,
-  rate: float = 3e-4,
-  steps: int = 60,
-  forget_batch: int = 24,
-  retain_batch: int = 48,
-  retain: str = "nll",
-  keep: Sequence[str] = ("retain",),
-  optimizer: str = "adam",
-  label: str = "label",
+  **options: Any,
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
 
   Args:
-    beta: inverse temperature, > 0; may be traced, like `gamma`, `alpha` and `rate`.
+    beta: inverse temperature, > 0; may be traced, like `gamma`.
     gamma: coefficient of the forget loss.
-    alpha: coefficient of the retain term.
-    rate: learning rate.
-    steps: optimiser steps.
-    forget_batch, retain_batch: samples a step; a smaller set gives all it has.
-    retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
-    keep: the sets that the retain batches are drawn from, taken together.
-    optimizer: a name that `train.optim.make` knows.
-    label: the labelling to forget, for pictures.
+    options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
+      retain_batch, retain, keep, optimizer, label.
 
   Raises:
     Invalid: for a beta that is not positive, an unknown retain term, or data without the sets.
   """
   require(not isinstance(beta, (int, float)) or beta > 0, "method.beta", beta, "give a positive number")
-  sizes = requests.sizes(forget_batch, retain_batch, retain)
+  label = options.get("label", "label")
+  before = lambda request: {"before": requests.reference_log_prob(request, "forget", label)}  # one float a sample, once
 
-  def start(key, request):
-    del key
-    requests.check(request, ("forget",) if retain == "none" else ("forget", *keep), label)
-    before = requests.reference_log_prob(request, "forget", label)  # one float a sample, computed once
-    kept = requests.frozen(request, before=before, **requests.original_params(retain, request))
-    return request.subject.params, request.subject.state, kept
+  def forget(look, part, frozen):
+    s, n = likelihood.log_prob(look(part), part)
+    return loss(s, frozen["before"][part["row"]], n, beta, gamma)
 
-  def objective(params, state, frozen, batch, key):
-    del key
-    forget = batch["forget"]
-    s, n = likelihood.log_prob(likelihood.logits(frozen["apply"], params, state, forget), forget)
-    terms = {"forget": loss(s, frozen["before"][forget["row"]], n, beta, gamma)}
-    return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
+  return shared.procedure(forget, before, **options)
 
-  tx = optim.make(optimizer, rate, steps)
-  draw = requests.batch(sizes, label, keep)
-  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
+
+method.__signature__ = with_options(method, shared.procedure)
 
 
 def loss(s: jax.Array, s0: jax.Array, n: jax.Array, beta: jax.Array | float, scale: jax.Array | float = 1.0) -> Term:

@@ -11,11 +11,12 @@ ascent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ue_jax.core.build import with_options
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term
 from ue_jax.forget import shared
@@ -27,45 +28,28 @@ def method(
   b2: float = 1.0,
   gamma: float = 1.0,
   alpha: float = 0.1,
-  rate: float = 3e-4,
-  steps: int = 60,
-  forget_batch: int = 24,
-  retain_batch: int = 48,
-  retain: str = "nll",
-  keep: Sequence[str] = ("retain",),
-  optimizer: str = "adam",
-  label: str = "label",
+  **options: Any,
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
 
   WGA: `b1=1, b2=0, alpha=1`. SatImp's authors: b1 5, b2 1, and gamma 1, alpha .1 to take memorisation away.
 
   Args:
-    b1: power of the probability, >= 0.
+    b1: power of the probability, >= 0; may be traced, like the numbers after it.
     b2: power of one minus the probability, >= 0.
-    gamma: coefficient of the forget term; may be traced, like the numbers before it, `alpha` and `rate`.
+    gamma: coefficient of the forget term.
     alpha: coefficient of the retain term.
-    rate: learning rate.
-    steps: optimiser steps.
-    forget_batch, retain_batch: samples a step; a smaller set gives all it has.
-    retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
-    keep: the sets that the retain batches are drawn from, taken together.
-    optimizer: a name that `train.optim.make` knows.
-    label: the labelling to forget, for pictures.
+    options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
+      retain_batch, retain, keep, optimizer, label.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.
   """
+  forget = lambda look, part, _: loss(*likelihood.target_logits(look(part), part), b1, b2, gamma)
+  return shared.procedure(forget, lambda _: {}, alpha=alpha, **options)
 
-  def forget(logits, batch, before):
-    del before
-    return loss(*likelihood.target_logits(logits, batch), b1, b2, gamma)
 
-  return shared.procedure(
-    forget,
-    alpha=alpha, rate=rate, steps=steps, forget_batch=forget_batch, retain_batch=retain_batch, retain=retain,
-    keep=keep, optimizer=optimizer, label=label,
-  )
+method.__signature__ = with_options(method, shared.procedure)
 
 
 def loss(

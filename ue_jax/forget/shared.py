@@ -1,4 +1,4 @@
-"""A method out of a forget term: what gradient methods with an optional retain term have in common."""
+"""A method out of a forget term: what gradient methods with a retain term have in common."""
 
 from __future__ import annotations
 
@@ -9,26 +9,48 @@ import jax
 import numpy as np
 
 from ue_jax.core.errors import require
-from ue_jax.core.nouns import Data
+from ue_jax.core.nouns import Data, Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term
 from ue_jax.forget import requests
 from ue_jax.train import descend, likelihood, optim
 
-# (logits of the forget batch, the batch, logits before unlearning) -> the forget term; the last is None if not `before`
-Forget = Callable[[jax.Array, Mapping[str, jax.Array], jax.Array | None], Term]
+# look(batch) -> its logits now, look(batch, before=True) -> those of `frozen["params"]`
+Look = Callable[..., jax.Array]
+# (look, the forget batch, what `given` found and more that nothing trains) -> the forget term
+Forget = Callable[[Look, Mapping[str, jax.Array], Mapping[str, Any]], Term]
 
 
 def procedure(
-  forget: Forget, *, alpha: Any, rate: Any, steps: int, forget_batch: int, retain_batch: int, retain: str,
-  keep: Sequence[str], optimizer: str, label: str, before: bool = False,
-) -> Procedure:  # fmt: skip
-  """Request -> Subject: descends on `forget` + `alpha` times the retain term.
+  forget: Forget,
+  given: Callable[[Request], Mapping[str, Any]],
+  *,
+  alpha: float = 1.0,
+  rate: float = 3e-4,
+  steps: int = 60,
+  forget_batch: int = 24,
+  retain_batch: int = 48,
+  retain: str = "nll",
+  keep: Sequence[str] = ("retain",),
+  optimizer: str = "adam",
+  label: str = "label",
+) -> Procedure:
+  """Request -> Subject: descends on a forget term and, unless `retain` is `none`, `alpha` times a retain term.
+
+  Reads the set `forget` and (unless `retain` is `none`) those of `keep`.
 
   Args:
     forget: the forget term.
-    alpha, rate, steps, forget_batch, retain_batch, retain, keep, optimizer, label: as in `npo.method`.
-    before: whether the term reads the logits of the model before unlearning.
+    given: what that reads besides, found once at the start: `{"params": request.subject.params}` for the model before
+      unlearning; `{}` for nothing.
+    alpha: coefficient of the retain term; may be traced, as may rate.
+    rate: learning rate.
+    steps: optimiser steps.
+    forget_batch, retain_batch: samples a step; a smaller set gives all it has.
+    retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
+    keep: the sets that the retain batches are drawn from, taken together.
+    optimizer: a name that `train.optim.make` knows.
+    label: the labelling to forget, for pictures.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.
@@ -38,21 +60,19 @@ def procedure(
   def start(key, request):
     del key
     requests.check(request, ("forget",) if retain == "none" else ("forget", *keep), label)
-    first = {"params": request.subject.params} if before else requests.original_params(retain, request)
+    first = {**requests.original_params(retain, request), **given(request)}
     return request.subject.params, request.subject.state, requests.frozen(request, **first)
 
   def objective(params, state, frozen, batch, key):
     del key
-    part = batch["forget"]
-    now = likelihood.logits(frozen["apply"], params, state, part)
-    then = likelihood.logits(frozen["apply"], frozen["params"], state, part) if before else None
-    terms = {"forget": forget(now, part, then)}
+    look = lambda part, before=False: likelihood.logits(
+      frozen["apply"], frozen["params"] if before else params, state, part
+    )  # fmt: skip
+    terms = {"forget": forget(look, batch["forget"], frozen)}
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
 
-  return descend.descend(
-    objective, optim.make(optimizer, rate, steps), start=start, finish=requests.finish,
-    batch=requests.batch(sizes, label, keep), steps=steps,
-  )  # fmt: skip
+  tx, draw = optim.make(optimizer, rate, steps), requests.batch(sizes, label, keep)
+  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
 
 
 def refusals(data: Data, words: Sequence[str]) -> dict[str, Any]:
@@ -81,4 +101,3 @@ def refusals(data: Data, words: Sequence[str]) -> dict[str, Any]:
     ids[i, at:] = fill
     ids[i, at : at + len(said) + 1], out[i, at : at + len(said) + 1] = [*said, end], 1
   return {"ids": ids, "mask": out}
-

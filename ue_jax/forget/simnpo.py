@@ -10,11 +10,12 @@ Dividing by n takes the preference for long answers away, and what is forgotten 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term, mean_term, safe
@@ -26,47 +27,28 @@ def method(
   beta: float = 2.5,
   delta: float = 0.0,
   gamma: float = 1.0,
-  alpha: float = 1.0,
-  rate: float = 3e-4,
-  steps: int = 60,
-  forget_batch: int = 24,
-  retain_batch: int = 48,
-  retain: str = "nll",
-  keep: Sequence[str] = ("retain",),
-  optimizer: str = "adam",
-  label: str = "label",
+  **options: Any,
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
 
   The authors tune per task: beta 4.5, gamma .125 (TOFU, 10 %); 2.5, .1375 (5 %); beta .7 (MUSE), .1 (WMDP).
 
   Args:
-    beta: inverse temperature, > 0.
+    beta: inverse temperature, > 0; may be traced, like delta and gamma.
     delta: nll per token from which on an answer counts as forgotten.
-    gamma: coefficient of the forget term; may be traced, like the numbers before it, `alpha` and `rate`.
-    alpha: coefficient of the retain term.
-    rate: learning rate.
-    steps: optimiser steps.
-    forget_batch, retain_batch: samples a step; a smaller set gives all it has.
-    retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
-    keep: the sets that the retain batches are drawn from, taken together.
-    optimizer: a name that `train.optim.make` knows.
-    label: the labelling to forget, for pictures.
+    gamma: coefficient of the forget term.
+    options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
+      retain_batch, retain, keep, optimizer, label.
 
   Raises:
     Invalid: for a beta that is not positive, an unknown retain term, or data without the sets.
   """
   require(not isinstance(beta, (int, float)) or beta > 0, "method.beta", beta, "give a positive number")
+  forget = lambda look, part, _: loss(*likelihood.log_prob(look(part), part), beta, delta, gamma)
+  return shared.procedure(forget, lambda _: {}, **options)
 
-  def forget(logits, batch, before):
-    del before
-    return loss(*likelihood.log_prob(logits, batch), beta, delta, gamma)
 
-  return shared.procedure(
-    forget,
-    alpha=alpha, rate=rate, steps=steps, forget_batch=forget_batch, retain_batch=retain_batch, retain=retain,
-    keep=keep, optimizer=optimizer, label=label,
-  )
+method.__signature__ = with_options(method, shared.procedure)
 
 
 def loss(

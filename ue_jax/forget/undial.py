@@ -8,11 +8,12 @@ averages over prompt and padding; here only targets count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ue_jax.core.build import with_options
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term
 from ue_jax.forget import shared
@@ -22,43 +23,30 @@ from ue_jax.train import likelihood, losses
 def method(
   beta: float = 10.0,
   gamma: float = 1.0,
-  alpha: float = 1.0,
-  rate: float = 3e-4,
-  steps: int = 60,
-  forget_batch: int = 24,
-  retain_batch: int = 48,
   retain: str = "none",
-  keep: Sequence[str] = ("retain",),
-  optimizer: str = "adam",
-  label: str = "label",
+  **options: Any,
 ) -> Procedure:
   """Request -> Subject; reads the set `forget` and, unless `retain` is `none`, those of `keep`.
 
   Args:
-    beta: how much the logit of the answer is lowered; the authors use 3 to 30.
-    gamma: coefficient of the forget term; may be traced, like the numbers before it, `alpha` and `rate`.
-    alpha: coefficient of the retain term.
-    rate: learning rate.
-    steps: optimiser steps.
-    forget_batch, retain_batch: samples a step; a smaller set gives all it has.
-    retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
-    keep: the sets that the retain batches are drawn from, taken together.
-    optimizer: a name that `train.optim.make` knows.
-    label: the labelling to forget, for pictures.
+    beta: how much the logit of the answer is lowered; the authors use 3 to 30. May be traced, like gamma.
+    gamma: coefficient of the forget term.
+    retain: as in `shared.procedure`; here without one unless asked.
+    options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
+      retain_batch, retain, keep, optimizer, label.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.
   """
 
-  def forget(logits, batch, before):
-    now, targets, mask = likelihood.target_logits(logits, batch)
-    return loss(now, likelihood.target_logits(before, batch)[0], targets, mask, beta, gamma)
+  def forget(look, part, _):
+    now, targets, mask = likelihood.target_logits(look(part), part)
+    return loss(now, likelihood.target_logits(look(part, before=True), part)[0], targets, mask, beta, gamma)
 
-  return shared.procedure(
-    forget, before=True,
-    alpha=alpha, rate=rate, steps=steps, forget_batch=forget_batch, retain_batch=retain_batch, retain=retain,
-    keep=keep, optimizer=optimizer, label=label,
-  )
+  return shared.procedure(forget, lambda request: {"params": request.subject.params}, retain=retain, **options)
+
+
+method.__signature__ = with_options(method, shared.procedure)
 
 
 def loss(
