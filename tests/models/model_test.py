@@ -40,7 +40,7 @@ def compiled(name):
   return jax.jit(lambda params, inputs, state: net.apply(params, inputs, state=state))
 
 
-def same(a, b, tolerance=1e-5):
+def assert_same(a, b, tolerance=1e-5):
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance), a, b)
 
 
@@ -80,8 +80,8 @@ def test_vmap_over_two_parameter_sets_is_two_calls(name):
   other, _ = net.init(jax.random.key(1), inputs)
   both = jax.tree.map(lambda a, b: jnp.stack([a, b]), params, other)
   out = jax.jit(jax.vmap(lambda p: net.apply(p, inputs, state=state)[:2]))(both)
-  same(jax.tree.map(lambda x: x[0], out), compiled(name)(params, inputs, state)[:2], 1e-4)
-  same(jax.tree.map(lambda x: x[1], out), compiled(name)(other, inputs, state)[:2], 1e-4)
+  assert_same(jax.tree.map(lambda x: x[0], out), compiled(name)(params, inputs, state)[:2], 1e-4)
+  assert_same(jax.tree.map(lambda x: x[1], out), compiled(name)(other, inputs, state)[:2], 1e-4)
 
 
 @each
@@ -91,7 +91,7 @@ def test_jit_is_eager_and_the_state_is_given_back_when_not_training(name):
   seen = []
   taps = {site: lambda x, site=site: seen.append(site) or x for site in sites}
   out = net.apply(params, inputs, state=state, taps=taps)
-  same(out, compiled(name)(params, inputs, state), 1e-4)
+  assert_same(out, compiled(name)(params, inputs, state), 1e-4)
   assert out.state is state
   assert sorted(seen) == sorted(sites)  # every site is reached, once
   assert out.logits.dtype == out.features.dtype == jnp.float32
@@ -100,7 +100,7 @@ def test_jit_is_eager_and_the_state_is_given_back_when_not_training(name):
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[1].dtype == np.uint8])
 def test_bytes_and_floats_are_the_same_picture(name):
   params, state = start(name)
-  same(compiled(name)(params, IMAGE, state), compiled(name)(params, to_float(IMAGE), state))
+  assert_same(compiled(name)(params, IMAGE, state), compiled(name)(params, to_float(IMAGE), state))
 
 
 @each

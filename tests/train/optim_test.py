@@ -22,7 +22,7 @@ def run(tx, steps=4):
   return jax.lax.scan(step, (PARAMS, tx.init(PARAMS)), None, steps)[0][0]
 
 
-def same(a, b, **kw):
+def assert_same(a, b, **kw):
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7, **kw), a, b)
 
 
@@ -38,12 +38,12 @@ def same(a, b, **kw):
 def test_the_optimisers_are_those_of_optax(ours, theirs):
   with jax.numpy_dtype_promotion("standard"):
     wanted = run(theirs())
-  same(run(optim.make(rate=0.1, steps=9, **ours)), wanted)
+  assert_same(run(optim.make(rate=0.1, steps=9, **ours)), wanted)
 
 
 def test_weight_decay_of_sgd_is_added_to_the_gradient():
   out = run(optim.make("sgd", 0.1, 9, momentum=0.0, weight_decay=0.5), steps=1)
-  same(out, jax.tree.map(lambda p, g: p - 0.1 * (g + 0.5 * p), PARAMS, GRADS))
+  assert_same(out, jax.tree.map(lambda p, g: p - 0.1 * (g + 0.5 * p), PARAMS, GRADS))
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
@@ -69,7 +69,7 @@ def test_a_traced_rate_gives_what_a_number_gives(name):
   make = lambda rate: optim.make(name, rate, 20, schedule="cosine", warmup=3, final=0.1)
   many = jax.jit(jax.vmap(lambda rate: run(make(rate))))(jnp.float32([0.1, 0.01]))
   for i, rate in enumerate((0.1, 0.01)):
-    same(jax.tree.map(lambda x, i=i: x[i], many), run(make(rate)))
+    assert_same(jax.tree.map(lambda x, i=i: x[i], many), run(make(rate)))
 
 
 @pytest.mark.parametrize("schedule, theirs", [
