@@ -259,3 +259,28 @@ def test_png_names_keep_the_name_unless_two_would_meet():
     "a.png", "b.png.png", "b.JPG.png", "s/b.png", "C.gif.png", "c.png.png", "d.e.png"]
   tricky = ["a.jpg", "a.png", "a.jpg.png", "A.JPG.gif"]
   assert len({name.lower() for name in folder.png_names(tricky)}) == 4
+
+
+def test_captions_come_from_a_file_or_from_the_names_of_folders_and_follow_the_pictures(tmp_path):
+  root = tmp_path / "mine"
+  for name in ("cat/one.png", "polar_bear/three.png", "polar_bear/two.png"):
+    put(root / name)
+  (root / "cat" / "broken.png").write_bytes(b"nothing")
+  file = tmp_path / "told.csv"
+  file.write_text("file,caption\npolar_bear/two.png,red disc\ncat/one.png,blue disc\npolar_bear/three.png,red disc\n"
+                  "cat/broken.png,none\n")  # fmt: skip
+  told = lambda data: [data.info["labels"]["caption"][c] for c in data.arrays["caption"]]
+  data = check_data(folder.data(str(root), size=8, captions=str(file), buckets=50))
+  assert data.info["names"] == ["cat/one.png", "polar_bear/three.png", "polar_bear/two.png"]
+  assert told(data) == ["blue disc", "red disc", "red disc"] and data.info["vocabulary"] == 50
+  ids = data.arrays["ids"]
+  assert np.array_equal(ids[1], ids[2]) and ids[0, 1] == ids[1, 1] and ids.max() < 50
+  data = folder.data(str(root), size=8, template="a photo of a {}.")
+  assert told(data) == ["a photo of a cat.", "a photo of a polar bear.", "a photo of a polar bear."]
+  assert "caption" not in folder.data(str(root), size=8).arrays
+  assert told(folder.data(str(root), size=8, captions=str(file), limit=2)) == ["blue disc"]
+  with pytest.raises(Invalid, match="data.template"):
+    folder.data(str(root), size=8, captions=str(file), template="a {}.")
+  put(root / "new.png")
+  with pytest.raises(Invalid, match="told.csv.*new.png.*has no caption"):
+    folder.data(str(root), size=8, captions=str(file))

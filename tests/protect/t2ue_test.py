@@ -9,9 +9,9 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Subject, check_data
-from ue_jax.data import captions
+from ue_jax.data import captions, words
 from ue_jax.models import clip, minilm, modulated
-from ue_jax.protect import captioned, t2ue
+from ue_jax.protect import captioned, t2ue, text_noise
 from ue_jax.train import contrastive
 
 EPS = 32 / 255
@@ -34,7 +34,7 @@ def data():
     {"known": rows[:60], "train": rows[60:96], "test": rows[96:]},
     {"labels": {"half": ["low", "high"]}},
   )  # fmt: skip
-  return captions.captioned(found, caption, [f"{colour} square" for colour in captions.COLOURS])
+  return words.captioned(found, caption, [f"{colour} square" for colour in captions.COLOURS])
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,12 @@ def noise_of(generator, read, latents):
 
 
 def jitted(generator, read, latents):
-  return t2ue._perturb(generator.model, generator.params, generator.state, read, latents, jnp.float32(EPS), "tanh")
+  model, params, state = generator[:3]
+  return text_noise._perturb(model, params, state, read, latents, jnp.float32(EPS), "tanh")
 
 
 def test_no_picture_is_an_argument_of_what_protects_and_equal_texts_have_equal_noise(crafted, data):
-  for fn in (t2ue.perturb, t2ue.levels):
+  for fn in (text_noise.perturb, text_noise.levels):
     assert not {"image", "images", "picture", "x", "data"} & set(inspect.signature(fn).parameters)
   caption, rows = data.arrays["caption"], data.sets["train"]
 
@@ -105,14 +106,6 @@ def test_the_budget_holds_and_other_rows_stay(crafted, data):
   assert (changed[data.sets["train"]] <= 32).all() and changed[data.sets["train"]].min() >= 16
   assert (changed[:60] == 0).all() and (changed[96:] == 0).all()
   assert set(out.sets) - set(data.sets) == {"test_protected"}
-
-
-@pytest.mark.parametrize("squash", ["clamp", "tanh"])
-def test_both_ways_of_bounding_stay_within_a_traced_budget(squash):
-  out = jnp.linspace(-1, 1, 101)[None, :, None, None]
-  got = jax.jit(lambda eps: t2ue.bounded(out, eps, squash))(0.1)
-  want = np.clip(out, -0.1, 0.1) if squash == "clamp" else out * 0.1
-  np.testing.assert_allclose(got, want, atol=1e-7)
 
 
 def test_noise_brings_pictures_near_their_text_and_that_of_another_text_redirects_them(crafted, surrogate, data):
@@ -193,8 +186,28 @@ def test_whose_caption_speaks(data):
   first = [texts.which[list(data.arrays["caption"]).index(c)] for c in (0, 3)]  # 0, 1, 2 are low; 3, 4, 5 are high
   assert np.array_equal(spoken["class"], np.array(first)[data.arrays["half"]])
   assert set(spoken["permuted"]) == set(range(6)) and np.mean(spoken["permuted"] == texts.which) < 0.4
-  words = captioned.sentences(data, texts, "half")
-  assert [words[w] for w in texts.which] == [data.info["labels"]["caption"][c] for c in data.arrays["caption"]]
+  told = captioned.sentences(data, texts, "half")
+  assert [told[w] for w in texts.which] == [data.info["labels"]["caption"][c] for c in data.arrays["caption"]]
+
+
+def test_captions_made_of_class_names_are_those_that_data_may_bring_along(surrogate, data):
+  bare = Data({k: v for k, v in data.arrays.items() if k not in ("ids", "caption")}, data.sets, {
+    "labels": {"kind": list(captions.COLOURS)}
+  })  # fmt: skip
+  bare.arrays["kind"] = data.arrays["caption"]
+  named = t2ue.protect(surrogate, label="kind", templates=("{} square",), **SIZES)
+  brought = t2ue.protect(surrogate, label="kind", **SIZES)
+  got, want = named.init(jax.random.key(0), bare), brought.init(jax.random.key(0), data)
+  for name in ("read", "aim", "told"):
+    np.testing.assert_array_equal(got.frozen[name], want.frozen[name])
+  assert np.array_equal(named.batch(0, bare, 2)["tag"], brought.batch(0, data, 2)["tag"])
+  published = named.finish(got, bare)
+  assert set(published.arrays) == set(bare.arrays)
+  np.testing.assert_array_equal(published.arrays["image"], brought.finish(want, data).arrays["image"])
+  with pytest.raises(Invalid, match="protect.templates.*captions of its own"):
+    named.init(jax.random.key(0), data._replace(arrays={**data.arrays, "kind": data.arrays["caption"]}))
+  with pytest.raises(Invalid, match="protect.templates"):
+    t2ue.protect(surrogate, templates=19)
 
 
 def test_texts_are_standardised_over_the_public_ones_alone():
@@ -203,18 +216,6 @@ def test_texts_are_standardised_over_the_public_ones_alone():
   np.testing.assert_allclose(got[:3, :3].mean(0), 0, atol=1e-6)
   np.testing.assert_allclose(got[:3, :3].std(0), 1, rtol=1e-5)
   assert (got[:, 3] == 0).all() and np.abs(got[3:, :3]).max() > 1
-
-
-def test_latents_are_used_in_turn_or_drawn_for_each_index():
-  key, bank = jax.random.key(0), jnp.arange(6.0).reshape(3, 2)
-  assert np.array_equal(t2ue.latents_of(key, bank, np.array([4, 3]), 3), bank[np.array([1, 0])])
-  drawn = np.asarray(t2ue.latents_of(key, bank, np.array([7, 8, 7]), 0))
-  assert np.array_equal(drawn[0], drawn[2]) and not np.allclose(drawn[0], drawn[1])
-
-
-def test_blocks_reach_the_side():
-  assert [t2ue.blocks_for(side) for side in (4, 8, 16, 28, 32, 224, 256, 500)] == [1, 2, 3, 4, 4, 7, 7, 7]
-  assert t2ue.fitted(np.zeros((2, 8, 8, 3)), 5, 7).shape == (2, 5, 7, 3)
 
 
 @pytest.mark.parametrize("wrong", [

@@ -1,11 +1,7 @@
-"""Pictures with captions: drawn shapes described in three words, or labelled pictures described by templates.
-
-Texts are rows of word ids, 0 is padding; a word's id is its place in `info["vocabulary"]`.
-"""
+"""Pictures with captions: drawn shapes described in three words, or labelled pictures described by templates."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +9,7 @@ import numpy as np
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
 from ue_jax.data import embedded, splits, stream, tfds
+from ue_jax.data.words import captioned, describe
 
 COLOURS = {
   "red": (0.9, 0.2, 0.2), "green": (0.2, 0.75, 0.3), "blue": (0.25, 0.35, 0.95), "yellow": (0.9, 0.85, 0.2),
@@ -21,22 +18,13 @@ COLOURS = {
 SHAPES = ("disc", "square", "triangle", "cross")
 POSITIONS = ("upper-left", "upper-right", "lower-left", "lower-right")
 CAPTIONS = tuple(f"{colour} {shape} {place}" for colour in COLOURS for shape in SHAPES for place in POSITIONS)
-# the prompts of T2UE's code: photos of nine kinds, with either article; the first is "a photo of a {}."
-TEMPLATES = tuple(
-  f"a {kind}photo of {article} {size}{{}}."
-  for article in ("a", "the")
-  for kind, size in (
-    ("", ""), ("blurry ", ""), ("black and white ", ""), ("low contrast ", ""), ("high contrast ", ""), ("bad ", ""),
-    ("good ", ""), ("", "small "), ("", "big "),
-  )
-)  # fmt: skip
-PADDING = "<pad>"
 SOURCES = ("drawn", "digits", "mnist5k", "cifar10", "cifar100")
 
 
 def data(
   source: str = "drawn", n: int = 3000, test: int = 480, size: int = 32, noise: float = 0.05, seed: int = 0,
-  contrast: float = 1.0, templates: int = 1, path: str = "", train: int = 0, known: int = 0,
+  contrast: float = 1.0, templates: int | Sequence[str] = 1, path: str = "", train: int = 0, known: int = 0,
+  buckets: int = 0,
 ) -> Data:  # fmt: skip
   """Captioned pictures; `drawn`: 4 shapes in 6 colours at 4 positions, 96 captions of 3 words.
 
@@ -52,9 +40,10 @@ def data(
       ground vary too.
     seed: names the draw, or the split.
     contrast: above 0, at most 1: how far drawn shapes stand out from their ground.
-    templates: how many of `TEMPLATES` captions are made of; picture i has number i modulo that of them.
+    templates: how many of `words.TEMPLATES` captions are made of, or texts of one's own: see `describe`.
     path: folder of a prepared tensorflow data set.
     train: rows of `train` of labelled sources, 0 for the default.
+    buckets: how many ids words are hashed to, 2 or more; 0: the words of the captions are the vocabulary.
     known: how many of the others form a set `known` instead: public pairs, for who protects without seeing pictures.
 
   Returns:
@@ -67,80 +56,15 @@ def data(
   """
   require(source in SOURCES, "data.source", source, f"choose one of {list(SOURCES)}")
   if source == "drawn":
-    return splits.known(_drawn(n, test, size, noise, seed, contrast), known, seed)
+    return splits.known(captioned(*_drawn(n, test, size, noise, seed, contrast), CAPTIONS, buckets), known, seed)
   if source in ("digits", "mnist5k"):
-    return describe(embedded.data(source, train, test, seed, size, channels=3, known=known), templates=templates)
-  return describe(tfds.data(source, path, train, test, seed, known=known), templates=templates)
+    found = embedded.data(source, train, test, seed, size, channels=3, known=known)
+  else:
+    found = tfds.data(source, path, train, test, seed, known=known)
+  return describe(found, templates=templates, buckets=buckets)
 
 
-def describe(data: Data, label: str = "label", templates: int = 1) -> Data:
-  """Labelled Data with captions: row i is described by template i modulo `templates` around its class name.
-
-  Adds `ids`, `caption` (class times `templates` plus template), and to `info` the captions and the vocabulary.
-
-  Raises:
-    Invalid: without that labelling and its class names, or for a number of templates out of range.
-  """
-  names = data.info.get("labels", {}).get(label)
-  require(names is not None and label in data.arrays, "data.label", label, "name a labelling that has class names")
-  require(isinstance(templates, int) and 1 <= templates <= len(TEMPLATES), "data.templates", templates,
-          f"choose 1 to {len(TEMPLATES)}")  # fmt: skip
-  texts = [template.format(str(name).replace("_", " ")) for name in names for template in TEMPLATES[:templates]]
-  caption = (np.asarray(data.arrays[label]) * templates + np.arange(data.n) % templates).astype(np.int32)
-  return captioned(data, caption, texts)
-
-
-def captioned(data: Data, caption: np.ndarray, texts: Sequence[str], words: Sequence[str] = ()) -> Data:
-  """Data with the text `texts[caption[i]]` beside picture i.
-
-  Args:
-    data: pictures.
-    caption: int32 `[n]`.
-    texts: the captions.
-    words: the vocabulary; default: the words of `texts`.
-  """
-  words = list(words) or vocabulary(texts)
-  ids = encode(texts, words)[caption]
-  labels = {**data.info.get("labels", {}), "caption": list(texts)}
-  return Data({**data.arrays, "ids": ids, "caption": np.asarray(caption, np.int32)}, data.sets,
-              {**data.info, "labels": labels, "vocabulary": words})  # fmt: skip
-
-
-def split(text: str) -> list[str]:
-  """The words of a text: lower case, hyphens kept, other marks left out."""
-  return re.findall(r"[\w]+(?:-[\w]+)*", text.lower())
-
-
-def vocabulary(texts: Sequence[str]) -> list[str]:
-  """Padding, and the words of all texts in alphabetical order."""
-  return [PADDING, *sorted({word for text in texts for word in split(text)})]
-
-
-def encode(texts: Sequence[str], words: Sequence[str], length: int = 0) -> np.ndarray:
-  """Texts as word ids, int32 `[m, length]`, 0 behind the end.
-
-  Args:
-    texts: captions.
-    words: the vocabulary, padding first.
-    length: words a text may have; 0: those of the longest.
-
-  Raises:
-    Invalid: for a text without words, with one that the vocabulary lacks, or longer than `length`.
-  """
-  known = {word: i for i, word in enumerate(words)}
-  found = [split(text) for text in texts]
-  longest = length or max(map(len, found), default=0)
-  ids = np.zeros((len(found), longest), np.int32)
-  for i, (text, parts) in enumerate(zip(texts, found)):
-    require(len(parts) > 0, "caption", text, "give a text with at least one word")
-    require(len(parts) <= longest, "caption", text, f"shorten it to {longest} words")
-    for j, word in enumerate(parts):
-      require(word in known, "caption", word, f"use the words of the vocabulary, such as {list(words)[1:6]}")
-      ids[i, j] = known[word]
-  return ids
-
-
-def _drawn(n, test, size, noise, seed, contrast) -> Data:
+def _drawn(n, test, size, noise, seed, contrast) -> tuple[Data, np.ndarray]:
   require(isinstance(n, int) and n >= 2, "data.n", n, "give a whole number, 2 or more")
   require(isinstance(test, int) and 0 < test < n, "data.test", test, f"give 1 to {n - 1} of the n rows")
   require(isinstance(size, int) and 16 <= size <= 1024, "data.size", size, "give a side of 16 to 1024 pixels")
@@ -162,7 +86,7 @@ def _drawn(n, test, size, noise, seed, contrast) -> Data:
   names = {"label": list(SHAPES), "colour": list(COLOURS), "shape": list(SHAPES), "position": list(POSITIONS)}
   pictures = Data({"image": image, "label": parts["shape"].copy(), **parts, "index": index},
                   {"train": index[: n - test], "test": index[n - test :]}, {"source": "drawn", "labels": names})
-  return captioned(pictures, caption, CAPTIONS)
+  return pictures, caption
 
 
 def _paint(caption: np.ndarray, vary: np.ndarray, size: int, contrast: float) -> np.ndarray:

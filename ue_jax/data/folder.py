@@ -13,7 +13,7 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
-from ue_jax.data import splits
+from ue_jax.data import caption_file, splits, words
 
 ENDINGS = frozenset(
   ".png .jpg .jpeg .jfif .jpe .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .tga .avif .heic .heif .jxl".split()
@@ -21,7 +21,10 @@ ENDINGS = frozenset(
 MAX_PIXELS = 80_000_000  # 240 MB as colour bytes: a file of a few kilobytes may claim to be larger than memory
 
 
-def data(path: str, size: int = 64, label: str = "folders", limit: int = 0, test: float = 0.0, seed: int = 0) -> Data:
+def data(
+  path: str, size: int = 64, label: str = "folders", limit: int = 0, test: float = 0.0, seed: int = 0,
+  captions: str = "", template: str = "", buckets: int = 4096,
+) -> Data:  # fmt: skip
   """The pictures below `path` at one size, for crafting: centre square, resized to `size`, RGB.
 
   One full-size picture is in memory at a time. What cannot be read is listed in `info`, not fatal.
@@ -34,18 +37,25 @@ def data(path: str, size: int = 64, label: str = "folders", limit: int = 0, test
     limit: look at the first `limit` files only, in the order of their names; 0 for all.
     test: share of the pictures for a set `test`; 0.0 puts all into `train`.
     seed: names that split.
+    captions: file with a caption for each picture (`caption_file.of_file`).
+    template: or a text in which `{}` stands for the name of the top sub-folder, such as "a photo of a {}.".
+    buckets: how many ids the words of captions are hashed to (`data.words`); as many as the surrogate knows.
   Returns:
-    Data with `image` uint8 `[n, size, size, 3]`, perhaps `label`, `index`; `info` holds `path`, `names`
+    Data with `image` uint8 `[n, size, size, 3]`, perhaps `label`, perhaps `ids` and `caption` (int32 `[n]`, which of
+    the texts in `info`), `index`; `info` holds `path`, `names`
     (relative, with `/`, one a row), `unreadable` (pairs of name and reason), `skipped` (other files).
   Raises:
-    Invalid: if there is no such folder or nothing readable in it.
+    Invalid: if there is no such folder or nothing readable in it, or not one caption for each picture.
   """
   require(isinstance(size, int) and 1 <= size <= 4096, "data.size", size, "give a side of 1 to 4096 pixels")
   require(label in ("folders", "none"), "data.label", label, "choose 'folders' or 'none'")
   require(isinstance(limit, int) and limit >= 0, "data.limit", limit, "give a number of files, 0 for all")
   require(0 <= test < 1, "data.test", test, "choose a share from 0.0 to below 1")
-  found, skipped = list_pictures(path)
-  found = found[: limit or None]
+  require(not (captions and template), "data.template", template, "leave it out: captions come from a file")
+  everything, skipped = list_pictures(path)
+  found = everything[: limit or None]
+  told = caption_file.of_file(captions, path, found, everything) if captions else []
+  told = caption_file.of_folders(template, found) if template else told
   image = np.empty((len(found), size, size, 3), np.uint8)
   names, unreadable = [], []
   for name in found:
@@ -61,6 +71,10 @@ def data(path: str, size: int = 64, label: str = "folders", limit: int = 0, test
   info = {"source": "folder", "path": str(path), "names": names, "unreadable": unreadable, "skipped": skipped}
   arrays, info["labels"] = _labelled(arrays, names) if label == "folders" else (arrays, {})
   out = Data(arrays, {"train": index.copy()}, info)
+  if told:
+    by_name = dict(zip(found, told))
+    texts, which = np.unique([by_name[name] for name in names], return_inverse=True)
+    out = words.captioned(out, which.reshape(-1).astype(np.int32), texts.tolist(), buckets)
   held = round(test * len(names))
   sizes = {"train": len(names) - held, "test": held}
   return splits.split(out, sizes, seed, "label" if "label" in arrays else "") if held else out

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.data import words as spelling
 from ue_jax.models import minilm
 from ue_jax.protect import noise, publish
 from ue_jax.train import contrastive
 from ue_jax.train.contrastive import Texts
+
+
+def described(label: str, templates: int | Sequence[str]) -> Callable[[Data], Data]:
+  """A function that gives Data the captions of its class names, and remembers the Data that it was asked for last.
+
+  Args:
+    label: the labelling.
+    templates: as in `data.words.describe`; 0 leaves Data as it is.
+
+  Raises:
+    Invalid: for templates that are none; from the function for data without that labelling, or with captions already.
+  """
+  if templates != 0:
+    spelling.templates_of(templates, "protect.templates")
+  seen: dict[str, Any] = {}
+
+  def speak(data: Data) -> Data:
+    """The Data with captions."""
+    if templates == 0:
+      return data
+    require("ids" not in data.arrays, "protect.templates", templates, "say 0: the data has captions of its own")
+    if seen.get("arrays") is not data.arrays:
+      seen.update(arrays=data.arrays, found=spelling.describe(data, label, templates))
+    return seen["found"]
+
+  return speak
 
 
 def embeddings(surrogate: Subject, data: Data, texts: Texts, text: str, label: str) -> jax.Array:
@@ -53,10 +83,16 @@ def sentences(data: Data, texts: Texts, label: str) -> list[str]:
 
 def scaled(read: jax.Array, shown: np.ndarray) -> jax.Array:
   """Embeddings `[m, d]` with features of mean 0 and deviation 1 over the public texts (`shown`: their numbers)."""
+  mean, spread = moments(read, shown)
+  return (read - mean) / spread
+
+
+def moments(read: jax.Array, shown: np.ndarray) -> tuple[jax.Array, jax.Array]:
+  """Mean and deviation `[d]` of every feature over the public texts; a deviation of 0 counts as 1."""
   public = read[np.unique(shown)]
   require(len(public) > 1, "protect.standard", True, "give public pairs of two texts or more, or say False")
   spread = jnp.std(public, axis=0)
-  return (read - jnp.mean(public, axis=0)) / jnp.where(spread > 0, spread, jnp.ones_like(spread))
+  return jnp.mean(public, axis=0), jnp.where(spread > 0, spread, jnp.ones_like(spread))
 
 
 def told(data: Data, texts: Texts, strategy: str, label: str, key: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 A generator of perturbations is modulated by the embedding of a text. It is trained once, on public pairs, so that a
 frozen image-text model finds a picture with the noise of its caption near to that caption. Who protects a picture
-needs its caption only: `perturb` and `levels` take texts, and no picture is an argument of theirs.
+needs its caption only: `perturb` and `levels` of `text_noise` take texts, and no picture is an argument of theirs.
 
 Where paper and released code differ: the paper's budget is 8/255, that of the code 16/255; of the code's further
 losses one, the pull to the clean picture, is offered (`weight_clean`), and the other is constant for the generator.
@@ -26,12 +26,14 @@ from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import mean_term
 from ue_jax.data import augment as augments
 from ue_jax.data.augment import Augment
-from ue_jax.models import modulated
 from ue_jax.models.model import Model
 from ue_jax.protect import publish
-from ue_jax.protect.captioned import embeddings, scaled, told
-from ue_jax.train import batches, contrastive, optim, pgd
+from ue_jax.protect.captioned import described, embeddings, scaled, told
+from ue_jax.protect.text_noise import bounded, fitted, latents_of, levels, network, text_painter
+from ue_jax.train import batches, contrastive, optim
 from ue_jax.train.descend import Descent, descend, descent_step
+
+__all__ = ["protect", "objective", "judge", "text_painter"]
 
 CHOICES = {
   "squash": ("clamp", "tanh"), "pairs": ("own", "shuffled"), "strategy": ("caption", "class", "permuted"),
@@ -60,6 +62,7 @@ def protect(
   b2: Any = 0.999,
   known_set: str = "known",
   label: str = "label",
+  templates: int | Sequence[str] = 0,
   negatives: str = "distinct",
   pairs: str = "own",
   temperature: Any = 0.0,
@@ -86,7 +89,10 @@ def protect(
       and weight_clean. The paper says 8/255, its code does 16/255.
     steps, batch_size, rate, weight_decay, b1, b2: of AdamW with a cosine schedule.
     known_set: the public pairs that the generator learns from. With `train` it has seen what it is to protect.
-    label: the labelling, for `strategy` and where there are no captions.
+    label: the labelling, for `strategy`, `templates` and where there are no captions.
+    templates: makes the captions of pictures that have labels only, of the names of their classes: how many of
+      `data.words.TEMPLATES`, or texts with `{}` for the name. The surrogate has to be taught by the same. 0: the
+      captions of the data; and where it has none, the surrogate is a classifier and a text is its column of the head.
     negatives: `distinct` or `all`, as in `train.contrastive`.
     pairs: `own`: pictures with the noise of their own caption, as published; `shuffled`: of the caption of another
       picture of the batch, so that the noise has to win against what the picture shows.
@@ -118,20 +124,17 @@ def protect(
   for name, value in dict(squash=squash, pairs=pairs, strategy=strategy, negatives=negatives).items():
     require(value in CHOICES[name], f"protect.{name}", value, f"choose one of {list(CHOICES[name])}")
   tx = optim.make("adamw", rate, max(steps, 1), schedule="cosine", weight_decay=weight_decay, b1=b1, b2=b2)
-  texts = contrastive.remembered(label)
+  texts, speak = contrastive.remembered(label), described(label, templates)
   change = augments.build(augment) if augment else None
   how = How(surrogate.model, squash, negatives, not _is_zero(weight_clean), change)
 
-  def net(image, read) -> Model:
-    side, channels = max(image.shape[1:3]), image.shape[3]
-    count = blocks or blocks_for(side)
-    base = -(-side // 2 ** (count - 1))
-    return modulated.generator(width or max(8, read.shape[1] // 8), count, base, channels, modulation, remat)
+  net = lambda image, read: network(image.shape, read.shape[1], modulation, width, blocks, remat)
 
   def begin(key, data: Data):
     key_net, key_bank, key_told = jax.random.split(key, 3)
     public = batches.rows_of(data, known_set)
     publish.set_rows(data, "train")
+    data = speak(data)
     contrastive.check(surrogate.params, texts(data), "protect.surrogate")
     read = embeddings(surrogate, data, texts(data), text, label)
     read = scaled(read, texts(data).which[public]) if standard else read
@@ -150,7 +153,7 @@ def protect(
   def batch(seed, data: Data, t):
     out = batches.epochs(known_set, batch_size, ("image",))(seed, data, t)
     rows = batches.rows_of(data, known_set)
-    tag = texts(data).which[rows[batches.shuffled(seed, len(rows), batch_size, t)]]
+    tag = texts(speak(data)).which[rows[batches.shuffled(seed, len(rows), batch_size, t)]]
     return {**out, "tag": np.roll(tag, 1) if pairs == "shuffled" else tag}
 
   def step(state: Descent, batch, axis=None):
@@ -173,7 +176,7 @@ def protect(
   def probe(state: Descent, data: Data) -> dict:
     train = publish.set_rows(data, "train")
     rows = train[np.linspace(0, len(train) - 1, min(512, len(train))).astype(np.int32)]
-    return judge(surrogate, generator(state, data), state.frozen, data, texts(data), rows, squash)
+    return judge(surrogate, generator(state, data), state.frozen, data, texts(speak(data)), rows, squash)
 
   made = descend(None, tx, start=begin, finish=None, batch=batch, steps=steps, probe=probe, every=every,
                  convolutional=True)  # fmt: skip
@@ -204,53 +207,6 @@ def objective(net: Model, how: How, params, state, frozen, batch, key, axis=None
   if how.clean:
     terms["clean"] = mean_term(loss(see(image), negatives="all"), mask, frozen["clean"])
   return terms, out.state
-
-
-def perturb(generator: Subject, text: jax.Array, latent: jax.Array, eps, squash: str = "clamp") -> jax.Array:
-  """The perturbations of texts, float32 `[b, side, side, c]` within eps: no picture is looked at.
-
-  Args:
-    generator: `models.modulated` as trained here; used in evaluation mode, so that a text's noise is its own.
-    text: embeddings float32 `[b, d]`, scaled as in training.
-    latent: float32 `[b, z]`.
-    eps: budget in units of [0, 1]; may be traced.
-    squash: as in training.
-  """
-  out = generator.model.apply(generator.params, (text, latent), state=generator.state, train=False)
-  return bounded(out.features, eps, squash)
-
-
-def levels(generator: Subject, text, latent, eps, side: tuple[int, int], squash: str = "clamp") -> np.ndarray:
-  """The perturbations of texts in whole grey levels, int16 `[b, *side, c]`, none beyond floor(255 eps)."""
-  delta = _perturb(generator.model, generator.params, generator.state, text, latent, jnp.float32(eps), squash)
-  return publish.levels(fitted(np.asarray(delta), *side), eps)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 6))
-def _perturb(model, params, state, text, latent, eps, squash):
-  return perturb(Subject(model, params, state), text, latent, eps, squash)
-
-
-def bounded(out: jax.Array, eps, squash: str) -> jax.Array:
-  """The generator's output, in (-1, 1), within the budget: cut at eps (`clamp`), or multiplied by it (`tanh`)."""
-  return pgd.project(out if squash == "clamp" else out * eps, eps)
-
-
-def fitted(delta, height: int, width: int):
-  """Perturbations `[b, h, w, c]` at the size of pictures, by nearest neighbour."""
-  return delta if delta.shape[1:3] == (height, width) else publish.stretch(delta, height, width)
-
-
-def latents_of(key: jax.Array, bank: jax.Array, index: np.ndarray, latents: int) -> jax.Array:
-  """The latents `[b, z]` of pictures with identity `index` `[b]`: of the bank in turn, or (0) drawn for each."""
-  if latents:
-    return bank[index % latents]
-  return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), bank.shape[1:], jnp.float32))(index)
-
-
-def blocks_for(side: int) -> int:
-  """Blocks from a grid of 4 to at least `side` pixels, 7 at most."""
-  return next((count for count in range(1, 7) if 4 * 2 ** (count - 1) >= side), 7)
 
 
 def judge(surrogate: Subject, generator: Subject, frozen, data: Data, texts, rows, squash: str = "clamp") -> dict:
