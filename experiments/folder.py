@@ -3,6 +3,9 @@
 Crafting sees every picture at one small size; here its noise is painted on the originals, one picture at a time, into
 `WORKDIR/protected/` as PNG. What is there already is never overwritten: the same picture counts as done, another one
 is left alone and listed.
+
+The folder is that of `data`; or that of `paint`, whose pictures crafting never sees: a method with a `text_painter` is
+trained on the public pairs of `data`, once, and then asks for captions alone.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import compare, pipeline, store
-from experiments.check import clear, many, whole
-from experiments.plan import Plan, Stage
+from experiments.check import argument, clear, many, whole
+from experiments.plan import TO_PAINT, Plan, Stage
 from experiments.tabulate import Table
 from ue_jax.core import build
 from ue_jax.core.errors import Invalid, require
+from ue_jax.core.nouns import Data
 from ue_jax.data import folder as pictures
 from ue_jax.protect import publish
 from ue_jax.report import tables
@@ -60,8 +64,11 @@ class Painted(NamedTuple):
 
 
 def source(stage: Mapping[str, Any]) -> str:
-  """What the file or folder at `path` of a stage looks like: names, sizes and times; empty if there is no path."""
-  path = stage.get("path")
+  """What the files and folders that a stage names look like: names, sizes and times; empty if it names none."""
+  return "".join(filter(None, (_looks(stage.get(name)) for name in ("path", "captions"))))
+
+
+def _looks(path: Any) -> str:
   if not isinstance(path, str) or not path:
     return ""
   root = pathlib.Path(path)
@@ -79,21 +86,47 @@ def check(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   """
   outside(config, workdir)
   if not wanted(config):
+    require("paint" not in config, "config.paint", config.get("paint"), "say what to protect with, as config.protect")
     return
   stages = many(clear(config), "protect")
   require(len(stages) == 1, "config.protect", list(stages), "give one method to protect a folder with")
   keys = whole(config, "keys", 0)
   require(len(keys) == 1, "config.keys", keys, "give one key to protect a folder with")
   name = next(iter(stages.values())).get("name")
-  if isinstance(name, str) and not can_paint(name):
+  if "paint" in config:
+    _check_captions(config, name)
+  elif isinstance(name, str) and not can_paint(name):
     able = ", ".join(filter(can_paint, build.factories("protect")))
     fix = f"it makes no noise for pictures of other sizes than it was crafted at; choose one of {able}"
+    fix += "; or name the pictures as config.paint, with captions" if _speaks(name) else ""
     raise Invalid("config.protect.name", name, fix)
+
+
+def _check_captions(config: Mapping[str, Any], name: Any) -> None:
+  """Raises Invalid unless the method paints by captions, and the pictures to paint have some."""
+  able = ", ".join(filter(_speaks, build.factories("protect")))
+  require(isinstance(name, str) and _speaks(name), "config.protect.name", name, f"by captions alone paint: {able}")
+  stage = next(iter(many(clear(config), "protect").values()))
+  there = config.get("surrogate") or stage.get("surrogate")
+  require(bool(there), "config.surrogate", "(missing)", "say who reads captions, as dict(model=..., train=...)")
+  paint = config["paint"]
+  folder = isinstance(paint, Mapping) and paint.get("name") == "data.folder"
+  require(folder, "config.paint", paint, "give dict(name='data.folder', path=DIR, captions=FILE)")
+  told = bool(paint.get("captions")) != bool(paint.get("template"))
+  fix = "give the file of captions, or a template such as 'a photo of a {}.' for the names of the folders; not both"
+  require(told, "config.paint.captions", paint.get("captions") or "(missing)", fix)
+  require(not paint.get("test"), "config.paint.test", paint.get("test"), "leave it out: all pictures are painted")
+
+
+def _speaks(name: str) -> bool:
+  """Whether a method of `protect` has a `text_painter`; Invalid for one that is not there."""
+  build.find("protect", name)
+  return callable(getattr(importlib.import_module(f"ue_jax.{name}"), "text_painter", None))
 
 
 def outside(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   """Raises Invalid if what is written would lie among the pictures that are read."""
-  path = config.get("data", {}).get("path")
+  path = _folder(config).get("path")
   if wanted(config) and isinstance(path, str) and path:
     inside = workdir.resolve().is_relative_to(pathlib.Path(path).resolve())
     require(not inside, "workdir", str(workdir), f"choose a folder outside of the pictures in {path}")
@@ -113,7 +146,19 @@ def adds(name: str) -> bool:
 
 def wanted(config: Mapping[str, Any]) -> bool:
   """Whether an experiment protects a folder."""
-  return config.get("data", {}).get("name") == "data.folder" and bool(config.get("protect"))
+  return bool(config.get("protect")) and ("paint" in config or _folder(config).get("name") == "data.folder")
+
+
+def _folder(config: Mapping[str, Any]) -> Mapping[str, Any]:
+  """The stage of the pictures that are painted."""
+  stage = config.get("paint", config.get("data", {}))
+  return stage if isinstance(stage, Mapping) else {}
+
+
+def origin(plan: Plan) -> str:
+  """The hash of the Data whose pictures are painted."""
+  painted = [stage.hash for stage in plan.stages.values() if stage.title == TO_PAINT]
+  return painted[0] if painted else plan.clean
 
 
 def paint(config: Mapping[str, Any], plan: Plan, results: pipeline.Results) -> Painted:
@@ -125,8 +170,8 @@ def paint(config: Mapping[str, Any], plan: Plan, results: pipeline.Results) -> P
   """
   title = f"protect {next(iter(many(config, 'protect')))}"
   stage = next(s for s in plan.stages.values() if s.kind == "protect" and s.title == title)
-  data, budget = results(stage.needs["data"]), levels(stage)
-  brush = painter(stage, results)
+  data, budget = results(origin(plan)), levels(stage)
+  brush = text_painter(stage, results, data) if "paint" in config else painter(stage, results)
   found, place = data.info["names"], results.workdir / "protected"
   if results.settings.progress:
     results.settings.progress.stage("paint", 0, 1)
@@ -159,9 +204,7 @@ def verify(plan: Plan, results: pipeline.Results, painted: Painted) -> None:
     SystemExit: with code 1 and a line that says why, if a picture is beyond the budget, is not protected or has no
       protected one to be compared with, or, with a budget above 0, did not change at all.
   """
-  stage = next(s for s in plan.stages.values() if s.kind == "protect")
-  origin = pathlib.Path(results(stage.needs["data"]).info["path"])
-  found = compare.compare(origin, painted.place)
+  found = compare.compare(pathlib.Path(results(origin(plan)).info["path"]), painted.place)
   table = found.summary()
   print(tables.text(table.columns, table.rows, table.title))
   if wrong := wrongs(found, painted):
@@ -210,6 +253,18 @@ def painter(stage: Stage, results: pipeline.Results) -> Callable[[np.ndarray, in
   clean, protected = (results(hash).arrays["image"] for hash in (stage.needs["data"], stage.hash))
   noise = protected[: len(clean)].astype(np.int16) - clean.astype(np.int16)
   return publish.pattern_painter(noise, np.arange(len(clean)))
+
+
+def text_painter(stage: Stage, results: pipeline.Results, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
+  """`fn(picture, row)` of a method that paints the pictures of `data` by their captions alone."""
+  make = importlib.import_module(f"ue_jax.{stage.config['name']}").text_painter
+  named = inspect.signature(make).parameters.values()
+  asked = [p.name for p in named if p.kind is p.KEYWORD_ONLY]
+  settings = {name: argument("protect", stage.config, name) for name in asked}
+  state, public = results.state(stage)
+  texts = data.info["labels"]["caption"]
+  sentences = [texts[which] for which in data.arrays["caption"]]
+  return make(state, public, results(stage.needs["surrogate"]), sentences, data.info["names"], **settings)
 
 
 def levels(stage: Stage) -> int | None:

@@ -124,13 +124,18 @@ class Results:
     store.save(self.path(stage.hash), noun, {**about, "seconds": round(seconds, 3)}, last)
 
   def state(self, stage: Stage) -> tuple[Any, Data]:
-    """The last state of a `protect` stage on a folder, and the Data it was made from."""
+    """The last state of a `protect` stage that paints, and the Data it was made from."""
     self(stage.hash)
     if stage.hash in self._last:
       return self._last[stage.hash], self(stage.needs["data"])
     factory, problem = prepare(self, stage, self.needs(stage))  # an earlier run made it: only init knows its shape
     like = factory().init(keys.key(stage.seed), problem)
     return store.load_state(self.path(stage.hash), like), problem
+
+  def _paints(self, stage: Stage) -> bool:
+    """Whether the last state of a `protect` stage may be asked for: by a folder now, or captions later."""
+    from_folder = self.plan.stages[stage.needs["data"]].config["name"] == "data.folder"
+    return from_folder or hasattr(importlib.import_module(f"ue_jax.{stage.config['name']}"), "text_painter")
 
   def _state(self, stage: Stage) -> pathlib.Path:
     return self.workdir / "state" / f"{stage.kind}-{stage.hash}"
@@ -149,7 +154,7 @@ class Results:
   def fit(self, stage: Stage, procedure: Procedure, problem: Any) -> Any:
     """Runs a procedure, going on from where an earlier run of the same stage was ended."""
     settings, finish = self.settings, procedure.finish
-    if stage.kind == "protect" and self.plan.stages[stage.needs["data"]].config["name"] == "data.folder":
+    if stage.kind == "protect" and self._paints(stage):
 
       def remembering(state, problem):
         """Finishes, and keeps the last state: pictures of other sizes are painted with it."""

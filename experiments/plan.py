@@ -5,10 +5,13 @@ methods share one original model. Config fields read here (absent ones are skipp
 
   data                          a stage: `dict(name="data.embedded", source="digits")`
   surrogate                     `dict(model=..., train=..., data=...)`, or `dict(name="models.x", path=FILE)`
-  protect, controls, defend     a stage, or a dict of named stages
+  protect, controls, defend     a stage, or a dict of named stages; one that learns from another surrogate than the rest
+                                has a field `surrogate` of its own
   mix                           `dict(ratio=(0.2, 0.5))`: rows of the table for people who protect a share of the train
                                 set only, see below
   labellings                    the tasks of the unauthorised trainers: names of label arrays
+  paint                         `dict(name="data.folder", path=DIR, captions=FILE)`: pictures that are protected by their
+                                captions alone; the protection is made with `data`
   model, train                  the network and how it is trained; a model with a `path` (`models.decoder`) has weights
                                 already: training goes on from them, and without `train` they are taken as they are
   thieves, cross                named changes to `model` and `train`: who trains on what was protected, see below
@@ -32,6 +35,7 @@ only what was neither defended nor mixed, unless `cross` is True. Each is a colu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -44,7 +48,9 @@ from ue_jax.core.errors import Invalid, require
 KNOWN = (
   "title", "seed", "seeds", "keys", "data", "surrogate", "protect", "controls", "mix", "defend", "labellings",
   "model", "train", "thieves", "cross", "reference", "select", "method", "attack", "cluster", "measure", "sweep",
+  "paint",
 )
+TO_PAINT = "data to paint"  # the title of the stage of `paint`
 SEEDED = ("train", "select", "method", "attack", "cluster", "measure")  # made once a seed of `seeds`
 
 
@@ -135,6 +141,8 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     return hash
 
   data = add("data", config["data"], parts=released.words(config), title=short(config["data"]))
+  if "paint" in config:
+    add("data", config["paint"], title=TO_PAINT.removeprefix("data "))
   builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train, "measure": _measure}
   kind = next((k for k in builders if k in config), "data")
   kind = "train" if kind == "measure" and released.has_weights(config) else kind
@@ -165,19 +173,20 @@ def _training(config, data, add, label, seed, title, role="config"):
   return add("train", stage, {"data": data, **({"start": start} if start else {})}, parts, seed, title)
 
 
-def _surrogate(config, data, add):
-  found = config.get("surrogate")
+def _surrogate(config, data, add, own=None, row=""):
+  found, role = (own, f"config.protect.{row}.surrogate") if own else (config.get("surrogate"), "config.surrogate")
   if not found:
     return None
   if "name" in found:
     return add("pretrained", found, title=short(found))
   if "data" in found:
     data = add("data", found["data"], title=short(found["data"]))
-  return _training(found, data, add, "", config.get("seed", 0), "surrogate", "config.surrogate")
+  title = f"surrogate of {row}" if own else "surrogate"
+  return _training(found, data, add, "", config.get("seed", 0), title, role)
 
 
 def _protect(config, data, add):
-  rows, cells = variants(config, data, add, lambda: _surrogate(config, data, add)), []
+  rows, cells = variants(config, data, add, functools.partial(_surrogate, config, data, add)), []
   if "train" not in config:
     return cells, rows
   measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}

@@ -10,8 +10,8 @@
   --save_seconds S           how much work a killed run may lose (5)
   --key_file FILE            the secret of the protections; made if there is none; the same file, the same pictures;
                              the workdir holds it, too, and is made private (0700)
-  --verify                   with data.folder: compare the files written with the originals, and prove the budget;
-                             code 1 if one is beyond it, left out or unchanged
+  --verify                   with data.folder, or pictures to `paint`: compare the files written with the originals, and
+                             prove the budget; code 1 if one is beyond it, left out or unchanged
   --tensorboard              write the curves for TensorBoard, too; needs the package tensorboardX
 
 Killed, stopped or failed: the same command goes on from where it was. The workdir then holds
@@ -21,7 +21,7 @@ Killed, stopped or failed: the same command goes on from where it was. The workd
   logs/                      the curves of every stage, while it runs
   tensorboard/               the same for TensorBoard, a folder a stage; with --tensorboard
   artefacts/                 what every stage made; delete a folder to have it made again
-  protected/                 with data.folder: the protected pictures at full resolution
+  protected/                 with data.folder, or `paint`: the protected pictures at full resolution
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> Any:
   plan.unknown_fields(options.config)
   folder.check(options.config, options.workdir)
   fits = folder.wanted(options.config) or not options.flags.verify
-  require(fits, "verify", True, "leave it out: it judges the pictures of data.folder only")
+  require(fits, "verify", True, "leave it out: it judges the pictures of a folder only")
   if options.flags.key_file:
     secret.private(options.workdir)
   with command.locked(options.workdir), command.Signals() as asked:

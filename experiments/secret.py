@@ -5,8 +5,8 @@ the page of a run do not name it. Its seed does stand in plain text in the workd
 checkpoints hold the key made of it: so the workdir of a run with a key file is made its owner's alone (0700), as the
 file is (0600). Copy the protected pictures out of it, and nothing else.
 
-How much a key hides differs: `cuda`, `lsp`, `ar`, `noise`, `tap` and (by a network that begins at random) `error_min`
-and `bayes_error` draw from it what they paint, or where it begins. `unlearnable_clusters` as it comes
+How much a key hides differs: `cuda`, `lsp`, `ar`, `noise`, `tap` and (by a network that begins at random) `error_min`,
+`bayes_error` and `t2ue` draw from it what they paint, or where it begins. `unlearnable_clusters` as it comes
 (`param="direct"`, `start="zeros"`, no augmentation) depends on it only through the order of its batches, and not at all
 where one batch holds all pictures: who has the originals and the surrogate makes nearly the same noise with any key
 (that of two keys correlates by .98 on 41 pictures). What draws nothing from it is refused (`public`).

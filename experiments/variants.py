@@ -52,7 +52,8 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
   Args:
     data: hash of the clean Data.
     add: adds a stage to the plan and returns its hash.
-    surrogate: adds the surrogate and returns its hash, None if the config has none.
+    surrogate: adds the surrogate of the config, or one that is given with the row it is for, and returns its hash;
+      None if there is none.
   """
   defences, seed = many(config, "defend"), config.get("seed", 0)
   rows = _mixed(config, data, add, _protected(config, data, add, surrogate))
@@ -70,7 +71,10 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
 
 
 def _protected(config, data, add, surrogate):
-  """Row -> hash; a method that needs a network gets the surrogate, or one like that of the thieves to train itself."""
+  """Row -> hash; a method that needs a network gets the surrogate, or one like that of the thieves to train itself.
+
+  A method with a field `surrogate` gets that one.
+  """
   controls, seed, rows = config.get("controls", {}), config.get("seed", 0), {}
   stages = {**controls, **many(config, "protect")}
   if "clean" not in stages:
@@ -78,7 +82,8 @@ def _protected(config, data, add, surrogate):
   for row, stage in stages.items():
     needs, parts = {"data": data}, {}
     check("protect", stage, place(config, stage))
-    if takes("protect", stage, "surrogate") and (found := surrogate()):
+    own, stage = stage.get("surrogate"), {name: value for name, value in stage.items() if name != "surrogate"}
+    if takes("protect", stage, "surrogate") and (found := surrogate(own, row)):
       needs["surrogate"] = found
     if takes("protect", stage, "model"):
       require("model" in config, "config.model", "(missing)", f"say which model {stage['name']} is made against")

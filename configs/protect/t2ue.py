@@ -45,11 +45,11 @@ from configs.common import sizes
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg, "code", "supervised")
+  size, pick = sizes(arg, "code", "supervised", "folder")
   config = ConfigDict()
   config.title = f"T2UE ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,))
-  {"full": cifar, "supervised": digits}.get(size, drawn)(config, pick)
+  {"full": cifar, "supervised": digits, "folder": folder}.get(size, drawn)(config, pick)
   return config
 
 
@@ -107,6 +107,23 @@ def cifar(config: ConfigDict, pick) -> None:
   against(config, "label", dict(eps=8 / 255, squash="tanh", steps=3900, batch_size=128, rate=1e-3, every=390))
   config.protect.one = dict(config.protect.t2ue, latents=1)
   config.measure = dict(utility=dict(name="audit.utility"))
+
+
+def folder(config: ConfigDict, pick) -> None:
+  """A person's pictures, painted by their captions: surrogate and generator learn from drawn shapes."""
+  config.data = dict(name="data.captions", n=2400, test=400, known=1900, size=32, contrast=0.5, buckets=4096)
+  config.surrogate = dict(
+    model=dict(name="models.clip", image="cnn", text="mean", widths=(16, 32), embedding=64),
+    train=dict(
+      name="train.contrastive", train_set="known", steps=300, batch_size=64, rate=3e-3, schedule="cosine",
+      probe_sets=(),
+    ),
+  )  # fmt: skip
+  config.protect = dict(
+    name="protect.t2ue", eps=16 / 255, squash="tanh", temperature=0.5, latent=16, steps=300, batch_size=16, rate=3e-3,
+    every=100,
+  )  # fmt: skip
+  config.paint = dict(name="data.folder", path="", captions="", template="", size=16)
 
 
 def against(config: ConfigDict, label: str, method: dict) -> None:

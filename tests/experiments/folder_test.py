@@ -2,12 +2,13 @@
 
 import functools
 import importlib
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import early, folder, plan, run
+from experiments import command, early, folder, pipeline, plan, run
 from ue_jax.core.errors import Invalid
 from ue_jax.protect import noise
 
@@ -158,6 +159,105 @@ def test_noise_without_a_painter_is_read_off_the_crafted_pictures(tmp_path):
   assert (change["one"] != change["two"]).any()
 
 
+TOLD = "file,caption\na/one.jpg,a red disc\na/one.png,a dog\ntwo.webp,a dog\nbroken.png,nothing\n"
+
+
+@pytest.fixture
+def told(pictures):
+  """The pictures with captions, and a config that learns from twelve public pairs."""
+  clip = dict(name="models.clip", image="cnn", text="mean", widths=(4,), embedding=8)
+  config = dict(
+    data=dict(name="data.captions", n=24, test=4, known=16, size=16, buckets=64),
+    surrogate=dict(model=clip, train=dict(name="train.contrastive", train_set="known", steps=2, batch_size=8,
+                                          probe_sets=())),
+    protect=dict(name="protect.t2ue", eps=8 / 255, steps=4, batch_size=8, width=2, latent=4, squash="tanh", rate=0.05),
+    paint=dict(name="data.folder", path=str(pictures / "mine"), captions=str(pictures / "told.csv"), size=8),
+  )  # fmt: skip
+  (pictures / "told.csv").write_text(TOLD)
+  (pictures / "config.py").write_text(f"import ml_collections\ndef get_config(arg=''):\n"
+                                      f"  return ml_collections.ConfigDict({config!r})\n")
+  return pictures
+
+
+def painted(where):
+  return {str(p.relative_to(where)): p.read_bytes() for p in where.rglob("*.png")}
+
+
+def test_captions_paint_a_folder_with_a_generator_that_is_trained_once(told, capsys, monkeypatch):
+  (told / "mine" / "broken.png").unlink()
+  (told / "told.csv").write_text(TOLD.replace("broken.png,nothing\n", ""))
+  args = [f"--config={told}/config.py", f"--workdir={told}/out", "--verify"]
+  run.main(args)
+  assert "within the budget: no value of 3 pictures changes by more than 8 levels" in capsys.readouterr().out
+  first = painted(told / "out" / "protected")
+  assert set(first) == {"a/one.jpg.png", "a/one.png.png", "two.png"}
+  for name, source in {"a/one.jpg.png": "a/one.jpg", "two.png": "two.webp"}.items():
+    before, after = read(told / "mine" / source), read(told / "out" / "protected" / name)
+    assert (before[..., 3] == after[..., 3]).all() and 0 < np.abs(before - after).max() <= 8
+  # one more picture, another caption for one that is told already: the rest keeps its bytes, and nothing is trained
+  Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(told / "mine" / "a" / "new.png")
+  text = TOLD.replace("broken.png,nothing\n", "a/new.png,new\n").replace("two.webp,a dog", "two.webp,a cat on a mat")
+  (told / "told.csv").write_text(text)
+  for name in ("two.png", "a/one.png.png"):
+    (told / "out" / "protected" / name).unlink()
+  monkeypatch.setattr(pipeline.Results, "fit", lambda *args: pytest.fail("it was trained again"))
+  run.main(args)
+  again = painted(told / "out" / "protected")
+  same = {name for name in first if again[name] == first[name]}
+  assert same == {"a/one.jpg.png", "a/one.png.png"} and "a/new.png" in again
+
+
+def test_the_same_key_paints_the_same_bytes_by_captions_and_another_one_others(told):
+  def go(name, key):
+    run.main([f"--config={told}/config.py", f"--workdir={told}/{name}", f"--key_file={told}/{key}"])
+    return painted(told / name / "protected")
+
+  first = go("x", "a.key")
+  assert go("y", "a.key") == first
+  other = go("z", "b.key")
+  assert set(other) == set(first) and not [name for name in first if other[name] == first[name]]
+
+
+def test_folders_of_classes_tell_captions_by_a_template(told):
+  for name in ("two.webp", "broken.png"):
+    (told / "mine" / name).unlink()
+  run.main([f"--config={told}/config.py", f"--workdir={told}/out", "--config.paint.captions=",
+            "--config.paint.template=a photo of a {}.", "--verify"])  # fmt: skip
+  assert set(painted(told / "out" / "protected")) == {"a/one.jpg.png", "a/one.png.png"}
+
+
+@pytest.mark.parametrize("args, text, said", [
+  ([], TOLD.replace("two.webp,a dog\n", ""), "two.webp.*it has no caption"),
+  ([], TOLD.replace("a red disc", " "), "line 2 .*the caption is empty"),
+  ([], TOLD.replace("a red disc", 65 * "w "), "shorten it to 64"),
+  ([], TOLD + "three.png,x\n", "line 6 = 'three.png': no such picture"),
+  (["--config.paint.captions=none.csv"], TOLD, "captions = 'none.csv': no such file"),
+  (["--config.paint.captions="], TOLD, "config.paint.captions = .*missing.*give the file of captions, or a template"),
+  (["--config.paint.template=a {}."], TOLD, "config.paint.captions = .*not both"),
+  (["--config.paint.name=data.npz"], TOLD, "config.paint = .*data.folder"),
+  (["--config.paint.test=0.5"], TOLD, "config.paint.test = 0.5"),
+  (["--config.protect.name=protect.noise"], TOLD, "config.protect.name = 'protect.noise': .*protect.t2ue"),
+])  # fmt: skip
+def test_what_is_wrong_with_captions_is_one_line_and_two_before_anything_is_trained(
+  told, capsys, monkeypatch, args, text, said
+):
+  (told / "told.csv").write_text(text)
+  monkeypatch.setattr(pipeline.Results, "fit", lambda *args: pytest.fail("something was trained"))
+  line = [f"--config={told}/config.py", f"--workdir={told}/out", *args]
+  assert command.guarded(run.main, line, "") == 2
+  error = capsys.readouterr().err.strip().splitlines()[-1]
+  assert error.startswith("error: ") and re.search(said, error), error
+
+
+def test_protected_pictures_do_not_go_among_those_to_paint_and_something_has_to_paint_them(told):
+  with pytest.raises(Invalid, match="workdir"):
+    run.main([f"--config={told}/config.py", f"--workdir={told}/mine/out"])
+  with pytest.raises(Invalid, match="config.paint"):
+    folder.check({"data": {"name": "data.captions"}, "paint": {"name": "data.folder"}}, told)
+  with pytest.raises(Invalid, match="config.surrogate"):
+    folder.check({"data": {}, "protect": {"name": "protect.t2ue"}, "paint": {"name": "data.folder"}}, told)
+
+
 @pytest.mark.parametrize("name", ["protect.t2ue"])
 def test_a_method_that_cannot_paint_is_refused_before_anything_is_made(pictures, name):
   with pytest.raises(Invalid, match="config.protect.name.*choose one of .*protect.cuda.*protect.unlearnable_clusters"):
@@ -166,10 +266,12 @@ def test_a_method_that_cannot_paint_is_refused_before_anything_is_made(pictures,
 
 
 @pytest.mark.parametrize("name, size", [
-  ("ops", "folder"), ("bayes_error", "folder"), ("unlearnable_clusters", "folder_clip"),
+  ("ops", "folder"), ("bayes_error", "folder"), ("unlearnable_clusters", "folder_clip"), ("t2ue", "folder"),
 ])  # fmt: skip
 def test_configs_for_folders_need_the_path_and_nothing_else_but_weights(tmp_path, name, size):
   config = importlib.import_module(f"configs.protect.{name}").get_config(size).to_dict()
+  if name == "t2ue":
+    config["paint"]["captions"] = "told.csv"
   folder.check(config, tmp_path)
   assert folder.wanted(config) and config["protect"]["name"] == f"protect.{name}" and "train" not in config
   if size == "folder_clip":

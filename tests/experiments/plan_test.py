@@ -57,6 +57,30 @@ def test_a_protect_experiment_trains_every_variant_under_every_labelling_and_see
   assert sum(s.title.startswith("train surrogate") for s in made.stages.values()) == 1
 
 
+def test_a_protection_with_a_surrogate_of_its_own_learns_from_that_one_and_the_others_stay_as_they_are():
+  uc = {**PROTECT["protect"], "name": "protect.unlearnable_clusters"}
+  own = {"data": {"name": "data.embedded", "source": "digits", "channels": 3}, **PROTECT["surrogate"]}
+  config = {**PROTECT, "protect": {"uc": uc, "own": {**uc, "surrogate": own}}}
+  made, before = plan(config), plan({**PROTECT, "protect": {"uc": uc}})
+  assert made.variants["uc"] == before.variants["uc"] != made.variants["own"]
+  stage = made.stages[made.variants["own"]]
+  assert "surrogate" not in stage.config and stage.needs["data"] == made.clean
+  taught = made.stages[stage.needs["surrogate"]]
+  assert made.stages[taught.needs["data"]].config == own["data"] and taught.title.startswith("train surrogate of own")
+  alone = plan({k: v for k, v in config.items() if k != "surrogate"} | {"protect": {"own": config["protect"]["own"]}})
+  assert alone.variants["own"] == made.variants["own"]
+  with pytest.raises(Invalid, match="config.protect.surrogate"):
+    plan(changed(PROTECT, "protect", {"name": "protect.cuda", "surrogate": own}))
+
+
+def test_what_is_to_be_painted_is_read_at_once_and_no_protection_depends_on_it():
+  t2ue = {**PROTECT, "protect": {"name": "protect.t2ue"}}
+  before, made = plan(t2ue), plan({**t2ue, "paint": {"name": "data.folder", "path": "DIR"}})
+  assert before.variants == made.variants and [c.made for c in before.cells] == [c.made for c in made.cells]
+  assert [s.title for s in made.stages.values()][1] == "data to paint"
+  assert len(made.stages) == len(before.stages) + 1
+
+
 def test_thieves_train_by_changed_configs_and_only_the_usual_one_meets_the_defences():
   thieves = {
     "a first one": {"train": {"rate": 0.5}}, "usual": {}, "wide": {"model": {"widths": (8,)}},
