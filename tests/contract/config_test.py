@@ -66,6 +66,8 @@ def stages(config, prefix="config"):
       for name, stage in many.items():
         if isinstance(stage, Mapping) and stage.get("name"):
           yield KINDS[key], stage, f"{prefix}.{key}" + (f".{name}" if name else "")
+          if isinstance(stage.get("surrogate"), Mapping):
+            yield from stages({"surrogate": stage["surrogate"]}, f"{prefix}.{key}.{name}")
     elif key == "reference" and isinstance(value, Mapping):
       yield "method", value, f"{prefix}.reference"
     elif key == "surrogate" and isinstance(value, Mapping):
