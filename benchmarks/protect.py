@@ -3,7 +3,8 @@
     nice -n -10 python -m benchmarks.protect [--repeats 3] [--small]
 
 Random pictures of 32x32 with 3 channels, 10 classes; all of `init` and `finish` counts, so for `ar` the
-search for its processes, too. The Python loop of `ar` takes the same steps, one value after another, in numpy.
+search for its processes, too. The Python loop of `ar` takes the same steps, one value after another, in numpy. Of
+`t2ue` the painting counts, by a generator that is there: of a whole set, and of pictures that come one by one.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import learned
-from ue_jax.core.nouns import Data
-from ue_jax.protect import ar, cuda, lsp, noise, ops
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.data import words
+from ue_jax.models import clip
+from ue_jax.protect import ar, cuda, lsp, noise, ops, t2ue
 
 HEADER = ("what", "ours", "peer", "ratio", "aim", "note")
 SHAPE = (32, 32, 3)
@@ -30,6 +33,7 @@ def rows(small: bool = False, repeats: int = 3) -> list[tuple[str, ...]]:
   data = pictures(1000 if small else 10_000)
   methods = {"cuda": cuda.protect, "lsp": lsp.protect, "ar": ar.protect, "ops": ops.protect, "noise": noise.protect}
   lines = [crafted(name, make(), data, repeats) for name, make in methods.items()]
+  lines += spoken(data, repeats)
   return [*lines, scan(256 if small else 1024, repeats), *learned.rows(data, repeats if small else 10 * repeats)]
 
 
@@ -48,6 +52,29 @@ def crafted(name: str, procedure: Any, data: Data, repeats: int) -> tuple[str, .
   cold = seconds(run)
   warm = min(seconds(run) for _ in range(repeats))
   return f"{name}, n {data.n}", f"{data.n / warm:.0f} pictures/s", "", "", "", f"cold {cold:.1f} s, warm {warm:.2f} s"
+
+
+def spoken(data: Data, repeats: int) -> list[tuple[str, ...]]:
+  """Painting by T2UE: all pictures by ten captions, and one by one, each with a caption of its own."""
+  public = words.describe(Data(data.arrays, {**data.sets, "known": np.arange(64, dtype=np.int32)}, data.info),
+                             buckets=4096)  # fmt: skip
+  model = clip.model(image="cnn", text="mean", vocabulary=4096)
+  surrogate = Subject(model, *model.init(jax.random.key(0), public.arrays["image"][:1]))
+  procedure = t2ue.protect(surrogate, squash="tanh")
+  state, few = procedure.init(jax.random.key(0), public), min(data.n, 1000)
+  told = [f"picture number {row}" for row in range(few)]
+
+  def one_by_one():
+    paint = t2ue.text_painter(state, public, surrogate, told, told, squash="tanh")
+    for row in range(few):
+      paint(public.arrays["image"][row], row)
+
+  lines = []
+  for what, n, run in (("", data.n, lambda: procedure.finish(state, public)), (", one by one", few, one_by_one)):
+    cold, warm = seconds(run), min(seconds(run) for _ in range(repeats))
+    note = f"cold {cold:.1f} s, warm {warm:.2f} s"
+    lines.append((f"t2ue, painting{what}, n {n}", f"{n / warm:.0f} pictures/s", "", "", "", note))
+  return lines
 
 
 def scan(n: int, repeats: int) -> tuple[str, ...]:
