@@ -10,8 +10,8 @@ methods share one original model. Config fields read here (absent ones are skipp
   mix                           `dict(ratio=(0.2, 0.5))`: rows of the table for people who protect a share of the train
                                 set only, see below
   labellings                    the tasks of the unauthorised trainers: names of label arrays
-  paint                         `dict(name="data.folder", path=DIR, captions=FILE)`: pictures that are protected by their
-                                captions alone; the protection is made with `data`
+  paint                         `dict(name="data.folder", path=DIR, captions=FILE)`: pictures that are protected by
+                                their captions alone; the protection is made with `data`
   model, train                  the network and how it is trained; a model with a `path` (`models.decoder`) has weights
                                 already: training goes on from them, and without `train` they are taken as they are
   thieves, cross                named changes to `model` and `train`: who trains on what was protected, see below
