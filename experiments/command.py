@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FULL_TEXT = re.compile(r"No space left on device|File too large|Disk quota exceeded", re.IGNORECASE)
 AGAIN = "run the same command again to go on"
-MODES = ("auto", "one", "jit", "pmap", "shard_map")
+MODES = ("auto", "one", "jit", "fsdp", "pmap", "shard_map")
 
 
 class Stopped(Exception):

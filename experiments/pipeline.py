@@ -31,7 +31,7 @@ class Settings(NamedTuple):
   """How stages are run; nothing of it changes a result, so nothing of it is in a hash.
 
   Attributes:
-    mode: of `parallel.spread`: auto, one, jit, pmap, shard_map.
+    mode: of `parallel.spread`: auto, one, jit, fsdp, pmap, shard_map.
     steps_per_call: steps taken inside one compiled call; 0 chooses.
     seconds: of work that a killed run may lose.
     progress: object with `stage(title, done, total)`, `step(t, steps, metrics)`.

@@ -5,7 +5,7 @@
   --config FILE[:size]       a file of configs/, with its size: tiny, small or full
   --config.FIELD=VALUE       changes a field of the config, for example --config.protect.eps=0.1
   --workdir DIR              where everything is written (runs/NAME-SIZE)
-  --mode MODE                how a step is spread over devices: auto, one, jit, pmap, shard_map
+  --mode MODE                how a step is spread over devices: auto, one, jit, fsdp, pmap, shard_map
   --steps_per_call N         steps inside one compiled call; 0 chooses
   --save_seconds S           how much work a killed run may lose (5)
   --key_file FILE            the secret of the protections; made if there is none; the same file, the same pictures;

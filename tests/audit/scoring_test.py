@@ -52,6 +52,18 @@ def test_the_chunk_size_and_the_company_of_a_set_change_nothing(request_tokens, 
   assert [len(one.mask) for one in together.values()] == [len(data.sets[name]) for name in together]
 
 
+def test_padding_changes_nothing_and_logits_are_cut_to_a_limit(request_tokens, monkeypatch):
+  subject, data = request_tokens.subject, request_tokens.data
+  arrays = {name: np.pad(data.arrays[name], ((0, 0), (0, 5))) for name in ("ids", "mask")}
+  monkeypatch.setattr(scoring, "LOGITS", 1)  # one text at once
+  wide = scoring.score(subject, data._replace(arrays={**data.arrays, **arrays}), ("forget",))["forget"]
+  monkeypatch.undo()
+  usual = scoring.score(subject, data, ("forget",))["forget"]
+  assert wide.mask.shape[1] == usual.mask.shape[1] + 5 and not wide.log_probs[:, -5:].any()
+  np.testing.assert_allclose(wide.log_probs[:, :-5], usual.log_probs, atol=1e-4)
+  np.testing.assert_array_equal(wide.hits[:, :-5], usual.hits)
+
+
 def test_one_compilation_serves_all_sets_of_a_size(request_tokens):
   subject, data = request_tokens.subject, request_tokens.data
   scoring.score(subject, data, ("forget", "retain"), chunk=8)

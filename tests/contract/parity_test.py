@@ -1,4 +1,4 @@
-"""One step, four ways: jit over a sharded batch, pmap and shard_map give the numbers of one device.
+"""One step, five ways: jit over a sharded batch, fsdp, pmap and shard_map give the numbers of one device.
 
 Plain SGD, because Adam divides constant factors away; ragged masks, because a mean of means hides in full batches.
 """
@@ -19,7 +19,7 @@ from ue_jax.parallel import spread
 from ue_jax.train import losses
 from ue_jax.train.descend import descend, descent_step
 
-MODES = ("jit", "pmap", "shard_map")
+MODES = ("jit", "fsdp", "pmap", "shard_map")
 STEPS = 5
 
 
@@ -73,6 +73,12 @@ def tokens(t, rows=8):
     return {"ids": rng.integers(0, 11, (rows, 7)).astype(np.int32), "mask": mask}
 
   return {"retain": part(2 * t, rows), "forget": part(2 * t + 1, rows // 2)}
+
+
+@pytest.fixture(autouse=True)
+def cut_all(monkeypatch):
+  """Mode `fsdp` cuts even the small arrays of these tests."""
+  monkeypatch.setattr(spread, "WHOLE", 2)
 
 
 @functools.cache

@@ -81,3 +81,17 @@ def test_what_is_kept_is_the_union_of_the_sets_named(bigram):
   assert sorted(map(tuple, drawn["ids"])) == sorted(map(tuple, data.arrays["ids"][[4, 1, 0]]))
   with pytest.raises(Invalid, match="method.keep = 'far'"):
     requests.keep(more, ("retain", "far"))
+
+
+def test_batches_of_texts_end_with_the_longest_text_of_their_set(bigram):
+  arrays, n = bigram.data.arrays, bigram.data.arrays["ids"].shape[1]
+  longer = {name: np.pad(arrays[name], ((0, 0), (0, 9))) for name in ("ids", "mask")}
+  padded = bigram._replace(data=Data({**arrays, **longer}, bigram.data.sets))
+  draw, sizes = requests.batch({"forget": 2, "retain": 2}), {}
+  for name, part in draw(0, padded, 0).items():
+    mask = arrays["mask"][bigram.data.sets[name]]
+    sizes[name] = 1 + max(np.flatnonzero(mask.any(0)))
+    assert part["ids"].shape == part["mask"].shape == (2, sizes[name]) and sizes[name] <= n
+    np.testing.assert_array_equal(part["mask"].sum(), arrays["mask"][bigram.data.sets[name][part["row"]]].sum())
+  full, cut = (requests.reference_log_prob(one, "forget") for one in (bigram, padded))
+  np.testing.assert_allclose(full, cut, rtol=1e-6)

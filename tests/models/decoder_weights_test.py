@@ -64,6 +64,24 @@ def test_what_is_exported_loads_back_bit_equal(name, tmp_path):
   assert b'"__metadata__": {"format": "pt"}' in header  # without it, `transformers` refuses the file
 
 
+@each
+def test_transformers_loads_what_is_exported_to_the_same_logits(name, tmp_path):
+  why = "needs PyTorch and transformers: pip install torch transformers"
+  torch, transformers = (pytest.importorskip(package, reason=why) for package in ("torch", "transformers"))
+  decoder, io = loaded(name), np.load(GOLDEN / name / "io.npz")
+  params = jax.tree.map(lambda x: 1.25 * x, decoder.params)  # not the weights that came in
+  decoder_weights.export(tmp_path, params, decoder.config)
+  theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+  ids, mask = (torch.from_numpy(io[key].astype(np.int64)) for key in ("ids", "mask"))
+  with torch.no_grad():
+    wanted = theirs(input_ids=ids, attention_mask=mask).logits.numpy()
+  valid = io["mask"] > 0
+  run = jax.jit(lambda p, tokens: decoder.model.apply(p, tokens).logits)
+  mine = np.asarray(run(params, transformer.Tokens(io["ids"], valid)))
+  np.testing.assert_allclose(mine[valid], wanted[valid], atol=1e-4, rtol=0)
+  assert abs(mine[valid] - io["logits"][valid]).max() > 0.1
+
+
 def test_bfloat16_goes_out_and_in_and_a_dtype_may_be_asked_for(tmp_path):
   decoder = loaded("qwen2")
   half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), decoder.params)

@@ -43,7 +43,7 @@ def test_pad_keeps_dtypes_and_two_dimensional_masks():
   assert out["ids"].dtype == np.int32 and out["mask"].shape == (4, 5) and out["mask"][3].sum() == 0
 
 
-@pytest.mark.parametrize("mode", ["one", "jit", "pmap", "shard_map"])
+@pytest.mark.parametrize("mode", ["one", "jit", "fsdp", "pmap", "shard_map"])
 def test_the_second_call_traces_nothing(mode):
   traces = []
 
@@ -77,7 +77,22 @@ def test_the_batch_is_really_cut():
   assert seen[-1] == (8 // jax.device_count(), 2)
 
 
-@pytest.mark.parametrize("mode", ["one", "jit", "shard_map"])
+def test_fsdp_cuts_the_state_and_keeps_it_cut():
+  n = jax.device_count()
+  key = jax.random.key(0)
+  first = {"wide": jnp.ones((3, 256 * n)), "tall": jnp.ones((512 * n, n)), "odd": jnp.ones((1025, 3)), "key": key}
+  grow = lambda state, batch: ({**state, "wide": state["wide"] + batch["x"].sum(), "tall": state["tall"] + 1}, {})
+  run = spread.spread(grow, mode="fsdp")
+  state, _ = run(first, batch(8))
+  state, _ = run(state, batch(8))
+  shard = lambda x: x.addressable_shards[0].data.shape
+  assert shard(state["wide"]) == (3, 256) and shard(state["tall"]) == (512, n) and shard(state["odd"]) == (1025, 3)
+  whole = spread.collect(state)
+  np.testing.assert_array_equal(whole["tall"], np.full((512 * n, n), 3))
+  assert (jax.random.key_data(whole["key"]) == jax.random.key_data(key)).all()
+
+
+@pytest.mark.parametrize("mode", ["one", "jit", "fsdp", "shard_map"])
 def test_donation_gives_the_memory_away_and_its_absence_does_not(mode):
   for donate in (True, False):
     run = spread.spread(step, mode=mode, donate=donate)

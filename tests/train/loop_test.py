@@ -209,6 +209,18 @@ def test_a_procedure_without_steps_only_finishes():
   assert fit(once(lambda key, problem: problem + 1), 4) == 5
 
 
+@pytest.mark.parametrize("per_call", [1, 5])
+def test_steps_overwrite_the_memory_of_the_state_but_not_what_the_problem_holds(whole, per_call):
+  given, seen = {"a": jnp.ones((4, 6)), "b": jnp.ones((6, 3))}, []
+  plain = procedure(steps=10, every=5)
+  begin = lambda key, problem: plain.init(key, problem)._replace(params=given, frozen={"before": given})
+  look = lambda state, problem: seen.append(state) or {}
+  first = fit(plain._replace(init=begin, probe=look), DATA, mode="one", steps_per_call=per_call)
+  assert seen[0].params["a"].is_deleted() and not seen[1].params["a"].is_deleted()
+  np.testing.assert_array_equal(given["a"], np.ones((4, 6)))
+  assert (np.asarray(first.params["a"]) != 1).all()
+
+
 def test_each_chunk_compiles_once():
   traces, p = [], procedure(steps=40, every=20)
 

@@ -16,7 +16,9 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
-from ue_jax.train import losses, supervised
+from ue_jax.train import batches, losses, supervised
+
+LOGITS = 2**28  # at most at once, 1 GiB: a chunk of texts in a large vocabulary is cut to this
 
 
 class Scored(NamedTuple):
@@ -42,7 +44,7 @@ class Scored(NamedTuple):
 def score(
   subject: Subject, data: Data, sets: Sequence[str], label: str = "label", chunk: int = 256
 ) -> dict[str, Scored]:
-  """name of a set -> `Scored`. Rows in several sets are computed once, `chunk` at a time.
+  """name of a set -> `Scored`. Rows in several sets are computed once, `chunk` at a time or fewer (`LOGITS`).
 
   Raises:
     Invalid: for a set that the data does not have, or arrays that are missing.
@@ -72,14 +74,15 @@ def _take(scored: Scored, at: np.ndarray) -> Scored:
 
 
 def _tokens(subject: Subject, data: Data, rows: np.ndarray, chunk: int) -> Scored:
-  ids, mask = data.arrays["ids"][rows], data.arrays["mask"][rows] > 0
-  chunk = min(chunk, len(rows))
-  parts = []
+  mask, width = data.arrays["mask"][rows] > 0, batches.width(data)
+  ids = data.arrays["ids"][rows][:, :width]  # a causal model sees nothing of what stands behind
+  out = jax.eval_shape(functools.partial(subject.model.apply, state=subject.state), subject.params, ids[:1])
+  chunk, parts = max(1, min(chunk, len(rows), LOGITS // out.logits.size)), []
   for first in range(0, len(rows), chunk):
     at = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
-    parts.append(_token_chunk(subject.model.apply, subject.params, subject.state, ids[at], mask[at]))
-  log_probs, hits = (np.concatenate(part)[: len(rows)] for part in zip(*jax.device_get(parts)))
-  out = jax.eval_shape(functools.partial(subject.model.apply, state=subject.state), subject.params, ids[:1])
+    parts.append(_token_chunk(subject.model.apply, subject.params, subject.state, ids[at], mask[at, :width]))
+  behind = ((0, 0), (0, mask.shape[1] - width))
+  log_probs, hits = (np.pad(np.concatenate(part)[: len(rows)], behind) for part in zip(*jax.device_get(parts)))
   return Scored(log_probs, hits, mask, out.logits.shape[-1])
 
 

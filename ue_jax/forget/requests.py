@@ -72,17 +72,22 @@ def batch(sizes: Mapping[str, int], label: str = "label", names: Sequence[str] =
   """The `batch` of a Procedure: for step t, `sizes[name]` samples of every set named; `names` make up `retain`.
 
   Every set runs through its own permutations, one an epoch, a pure function of (seed, t). Sets
-  smaller than the size asked for give all they have.
+  smaller than the size asked for give all they have. Token sequences come without the columns on the right in which no
+  sequence of their set has a target: a causal model never sees those.
   """
+  seen: dict[str, Any] = {}  # the widths of the data looked at last: they are the same one step after step
 
   def draw(seed: int, problem: Request, t: int) -> dict[str, dict[str, np.ndarray]]:
     """name of a set -> its batch of step `t`."""
-    out = {}
-    problem = keep(problem, names) if "retain" in sizes else problem
+    if seen.get("data") is not problem.data:
+      kept = keep(problem, names) if "retain" in sizes else problem
+      widths = {name: batches.width(kept.data, (name,)) for name in sizes} if "ids" in kept.data.arrays else {}
+      seen.update(data=problem.data, kept=kept, widths=widths)
+    out, data = {}, seen["kept"].data
     for order, (name, size) in enumerate(sizes.items()):
-      n = len(problem.data.sets[name])
+      n = len(data.sets[name])
       at = batches.shuffled(_own_seed(seed, order), n, min(size, n), t)
-      out[name] = rows(problem.data, name, at, label)
+      out[name] = _cut(rows(data, name, at, label), seen["widths"].get(name))
     return out
 
   return draw
@@ -141,8 +146,8 @@ def original_params(kind: str, request: Request) -> dict[str, Any]:
 def reference_log_prob(request: Request, name: str, label: str = "label", chunk: int = 128) -> jax.Array:
   """s of every sample of the set `name` under the request's subject, float32 `[m]`, compiled once."""
   subject, m = request.subject, len(request.data.sets[name])
-  long = request.data.arrays["ids"].shape[1] if "ids" in request.data.arrays else 1
-  chunk = max(min(chunk, m, TOKENS // long), 1)
+  long = batches.width(request.data, (name,)) if "ids" in request.data.arrays else None
+  chunk = max(min(chunk, m, TOKENS // (long or 1)), 1)
 
   @jax.jit
   def one(params, state, part):
@@ -150,8 +155,14 @@ def reference_log_prob(request: Request, name: str, label: str = "label", chunk:
 
   starts = range(0, m, chunk)
   at = [np.minimum(np.arange(first, first + chunk), m - 1) for first in starts]  # full chunks: one compilation
-  done = [one(subject.params, subject.state, rows(request.data, name, part, label)) for part in at]
+  part = lambda some: _cut(rows(request.data, name, some, label), long)
+  done = [one(subject.params, subject.state, part(some)) for some in at]
   return jnp.concatenate(done)[:m]
+
+
+def _cut(batch: dict[str, np.ndarray], width: int | None) -> dict[str, np.ndarray]:
+  """The batch with the first `width` columns of its token sequences."""
+  return batch if width is None else {**batch, **{name: batch[name][:, :width] for name in ("ids", "mask")}}
 
 
 def _own_seed(seed: int, order: int) -> int:

@@ -1,4 +1,4 @@
-"""One and the same step on one device, or on many, three ways; the only file with collectives.
+"""One and the same step on one device, or on many, four ways; the only file with collectives.
 
 A step is written for what one device sees, with sums taken by `allsum(..., axis)`. Every mode then gives the
 numbers of one device:
@@ -6,6 +6,8 @@ numbers of one device:
 - `one`: `jit` on a single device;
 - `jit`: `jit` over a batch that is sharded over a mesh; the compiler adds the sums (`axis` is None, the step sees
   the whole batch); the default where there are several devices;
+- `fsdp`: as `jit`, and the state is cut over the devices too, each array along its longest axis that divides: for
+  parameters, gradients and moments that do not fit one device several times (Zhao et al., "PyTorch FSDP", 2023);
 - `pmap`, `shard_map`: the step sees its own part and `axis` is the name of the mapped axis.
 
 What is random per sample differs between modes (`local_key`), and batch statistics are per device in `pmap` and
@@ -31,7 +33,8 @@ from ue_jax.core.errors import Invalid, require
 from ue_jax.core.tree import path_name
 from ue_jax.parallel import mesh as meshes
 
-MODES = ("auto", "one", "jit", "pmap", "shard_map")
+MODES = ("auto", "one", "jit", "fsdp", "pmap", "shard_map")
+WHOLE = 1024  # numbers; smaller arrays are not worth cutting
 
 
 def allsum(tree: Any, axis: str | None) -> Any:
@@ -111,8 +114,8 @@ def spread(
   """Compiles `step` for `devices`; state and metrics go in and out unstacked in every mode.
 
   Args:
-    step: `(state, batch, axis=None) -> (state, metrics)`; modes `one` and `jit` also take steps without `axis`.
-    mode: `one`, `jit`, `pmap`, `shard_map`, or `auto`: `one` on a single device, else `jit`.
+    step: `(state, batch, axis=None) -> (state, metrics)`; `one`, `jit` and `fsdp` also take steps without `axis`.
+    mode: `one`, `jit`, `fsdp`, `pmap`, `shard_map`, or `auto`: `one` on a single device, else `jit`.
     devices: default all.
     axes: prefix tree of the state. None: replicated, the batch is cut over the devices. 0: this leaf is cut along
       its leading axis, and the batch is then replicated. As many devices are used as divide all these axes.
@@ -121,7 +124,7 @@ def spread(
 
   Returns:
     `run(state, batch) -> (state, metrics)`. Ragged batches are padded with mask 0. An array whose length is not a
-    multiple of the number of devices and that has no mask beside it is replicated in mode `jit`.
+    multiple of the number of devices and that has no mask beside it is replicated in modes `jit` and `fsdp`.
 
   Raises:
     Invalid: for an unknown mode; in modes `pmap` and `shard_map` for a step without `axis`, or for a batch that
@@ -136,14 +139,15 @@ def spread(
     raise Invalid("mode", mode, "this step takes no 'axis'; use mode 'jit' or 'one'")
   if mode == "one":
     return _one(step, devices[0], donate)
-  make = functools.lru_cache(maxsize=None)({"jit": _jit, "pmap": _pmap, "shard_map": _shard_map}[mode])
+  make = functools.lru_cache(maxsize=None)({"jit": _jit, "fsdp": _jit, "pmap": _pmap, "shard_map": _shard_map}[mode])
   sliced = any(a is not None for a in jax.tree.leaves(axes))
 
   def run(state, batch):
     n = _usable(state, axes, len(devices)) if sliced else len(devices)
-    batch, cuts = _cut(batch, None if sliced else batch_axes, n, strict=mode != "jit")
+    batch, cuts = _cut(batch, None if sliced else batch_axes, n, strict=mode in ("pmap", "shard_map"))
     leaves, tree = jax.tree.flatten(batch)
-    compiled = make(step, tuple(devices[:n]), Axes(axes), tree, tuple(cuts), donate)
+    placed = jax.tree.map(lambda x: _longest(x, n), state) if mode == "fsdp" and not sliced else axes
+    compiled = make(step, tuple(devices[:n]), Axes(placed), tree, tuple(cuts), donate)
     return compiled(state, leaves)
 
   return run
@@ -182,6 +186,13 @@ class Axes:
 
   def __hash__(self):
     return hash((self.leaves, self.tree))
+
+
+def _longest(x: Any, n: int) -> int | None:
+  """The axis that mode `fsdp` cuts an array along; None if it stays whole."""
+  if np.size(x) < WHOLE or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    return None
+  return max((a for a, m in enumerate(x.shape) if m % n == 0), key=lambda a: x.shape[a], default=None)
 
 
 def _usable(state: Any, axes: Any, n: int) -> int:
@@ -223,7 +234,7 @@ def _one(step, device, donate):
 
 def _jit(step, devices, axes, tree, cuts, donate):
   over = meshes.mesh(devices)
-  state_at = axes.map(lambda a: meshes.replicated(over) if a is None else meshes.split(over))
+  state_at = axes.map(lambda a: meshes.replicated(over) if a is None else meshes.split(over, a))
   batch_at = [meshes.replicated(over) if a is None else meshes.split(over, a) for a in cuts]
   compiled = jax.jit(
     lambda state, leaves: step(state, tree.unflatten(leaves)),

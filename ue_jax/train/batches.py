@@ -54,23 +54,30 @@ def epochs(data_set: str, size: int, keys: Sequence[str]) -> Callable[[int, Any,
   return batch
 
 
-def trimmed(batch: Callable[[int, Any, int], dict]) -> Callable[[int, Any, int], dict]:
+def trimmed(batch: Callable[[int, Any, int], dict], sets: Sequence[str] = ()) -> Callable[[int, Any, int], dict]:
   """The batch function of token sequences without the columns on the right in which no sequence has a target.
 
   A causal model never sees them and no loss counts them: the numbers stay, the time of the padding is saved. All
-  batches of a Data have one width, that of its longest sequence.
+  batches have one width, that of the longest sequence of the `sets` (of the Data, where none is named).
   """
-  seen: dict[str, Any] = {}  # the width of the mask looked at last: it is the same one step after step
+  seen: dict[str, Any] = {}  # the width of the data looked at last: they are the same one step after step
 
   def cut(seed, problem, t):
     """The rows of step `t`, trimmed."""
-    mask = array_of(data_of(problem), "mask")
-    if seen.get("mask") is not mask:
-      seen.update(mask=mask, width=1 + int(np.max(np.flatnonzero(np.any(mask > 0, axis=0)), initial=0)))
+    data = data_of(problem)
+    if seen.get("data") is not data:
+      seen.update(data=data, width=width(data, sets))
     out = batch(seed, problem, t)
     return {**out, "ids": out["ids"][:, : seen["width"]], "mask": out["mask"][:, : seen["width"]]}
 
   return cut
+
+
+def width(data: Data, sets: Sequence[str] = ()) -> int:
+  """How many columns hold all targets of the sequences of the `sets`, or of all of them; at least 1."""
+  mask = array_of(data, "mask")
+  places = [np.any(part > 0, axis=0) for part in ([mask[rows_of(data, name)] for name in sets] or [mask])]
+  return 1 + max(int(np.max(np.flatnonzero(place), initial=0)) for place in places)
 
 
 def several(**parts: Callable[[int, Any, int], dict]) -> Callable[[int, Any, int], dict]:

@@ -82,7 +82,7 @@ def train(
   part = lambda name: batches.epochs(name, batch_size, ("ids", "mask"))
   return descend(
     objective(model, train_sets, scales), tx, start=begin, finish=finish,
-    batch=batches.several(**{name: batches.trimmed(part(name)) for name in train_sets}),
+    batch=batches.several(**{name: batches.trimmed(part(name), train_sets) for name in train_sets}),
     steps=steps, probe=probe if probe_sets else None, every=every, convolutional=model.convolutional,
   )  # fmt: skip
 

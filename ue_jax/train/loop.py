@@ -81,7 +81,7 @@ def fit(
     Invalid: if the keeper's checkpoint is damaged or belongs to another seed or procedure.
   """
   require(steps_per_call >= 0, "steps_per_call", steps_per_call, "give 0 (automatic) or a number of steps >= 1")
-  state = _strong(procedure.init(keys.key(seed), problem))
+  state = _own(procedure.init(keys.key(seed), problem))
   state, t, curves = _resume(keeper, state, seed)
   size = steps_per_call or _chunk_size(procedure, state)
   runner = _Runner(procedure, problem, seed, size, mode, devices)
@@ -152,7 +152,7 @@ class _Runner:
 @functools.lru_cache(maxsize=8)
 def _programs(step: Callable, mode: str, devices: tuple | None, axes: spread.Axes) -> tuple[Callable, ...]:
   """One step, steps over moving batches, and steps over one batch: a procedure that runs again compiles nothing."""
-  step, to = _guarded(step), dict(mode=mode, devices=devices, axes=axes.map(lambda axis: axis))
+  step, to = _guarded(step), dict(mode=mode, devices=devices, axes=axes.map(lambda axis: axis), donate=True)
   moving, fixed = _scanned(step, moving=True), _scanned(step, moving=False)
   many = spread.spread(moving, batch_axes=(1, None), **to), spread.spread(fixed, batch_axes=(0, None), **to)
   return spread.spread(step, **to), *many
@@ -212,9 +212,13 @@ def _stack(batches: list) -> Any:
   return jax.tree.map(stack, *batches)
 
 
-def _strong(state: Any) -> Any:
-  """The state without weak types, which would compile everything twice and not survive a restore."""
-  return jax.tree.map(lambda x: x if isinstance(x, np.ndarray) or _is_key(x) else jnp.asarray(x, x.dtype), state)
+def _own(state: Any) -> Any:
+  """The state in memory of its own, which steps overwrite: `init` may have taken parts of it from the problem.
+
+  Without weak types, which would compile everything twice and not survive a restore.
+  """
+  own = lambda x: x.copy() if isinstance(x, np.ndarray) or _is_key(x) else jnp.array(x, x.dtype)
+  return jax.tree.map(own, state)
 
 
 def _latch(stop: Callable[[], bool] | None) -> Callable[[], bool]:
