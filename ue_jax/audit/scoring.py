@@ -18,7 +18,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.train import batches, losses, supervised
 
-LOGITS = 2**28  # at most at once, 1 GiB: a chunk of texts in a large vocabulary is cut to this
+LOGITS = 2**26  # at most at once, a quarter of a GiB: a chunk of texts in a large vocabulary is cut to this
 
 
 class Scored(NamedTuple):
