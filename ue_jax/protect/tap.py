@@ -47,7 +47,7 @@ class State(NamedTuple):
 
   Attributes:
     delta: float32 `[m, h, w, c]`, of the part and run at hand; best, value: the best of its runs, and how good each is.
-    whole: int16 `[parts * m, h, w, c]`, the finished perturbations in grey levels.
+    finished: float32 `[parts * m, h, w, c]`, the finished perturbations.
     eps, most: the budget, and in whole grey levels.
     surrogate: frozen (params, state), of all networks on a leading axis.
     centers: float32 `[networks, classes, d]`, mean features of the classes; zeros with d = 1 for the cross entropy.
@@ -58,7 +58,7 @@ class State(NamedTuple):
   delta: jax.Array
   best: jax.Array
   value: jax.Array
-  whole: jax.Array
+  finished: jax.Array
   eps: jax.Array
   most: jax.Array
   surrogate: Any
@@ -178,10 +178,10 @@ def begin(how: Recipe, key: jax.Array, data: Data) -> State:
   size, shape = parted.size(len(parted.rows(data, how.copies)), how.parts), image.shape[1:]
   budget = jnp.asarray(how.eps, jnp.float32)
   most = publish.most_levels(budget) if how.norm == "linf" else jnp.int32(255)
-  zeros, whole = jnp.zeros((size, *shape), jnp.float32), jnp.zeros((size * how.parts, *shape), jnp.int16)
+  zeros, none = jnp.zeros((size, *shape), jnp.float32), jnp.zeros((size * how.parts, *shape), jnp.float32)
   worst = jnp.full(size, LEAST)
   frozen = jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets)
-  return State(key, jnp.int32(0), zeros, zeros, worst, whole, budget, most, frozen, centers)
+  return State(key, jnp.int32(0), zeros, zeros, worst, none, budget, most, frozen, centers)
 
 
 def advance(how: Recipe, state: State, batch, axis=None) -> tuple[State, dict]:
@@ -262,10 +262,10 @@ def draw(how: Recipe, seed: int, data: Data, t: int) -> dict:
 
 def finish(how: Recipe, state: State, data: Data) -> Data:
   """The pictures with their perturbations in whole grey levels."""
-  done = parted.rows(data, how.copies)
-  place = np.full(data.n, len(done), np.int32)
-  place[done] = np.arange(len(done))
-  return publish.add_patterns(data, np.asarray(state.whole)[: len(done)], place)
+  rows = parted.rows(data, how.copies)
+  place = np.full(data.n, len(rows), np.int32)
+  place[rows] = np.arange(len(rows))
+  return publish.add_patterns(data, np.asarray(state.finished)[: len(rows)], grey_levels(state)[: len(rows)], place)
 
 
 def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -273,18 +273,23 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
   train = publish.set_rows(data, "train")
   place = np.full(data.n, len(train), np.int32)
   place[train] = np.arange(len(train))
-  return publish.pattern_painter(np.asarray(state.whole)[: len(train)], place)
+  return publish.pattern_painter(grey_levels(state)[: len(train)], place)
+
+
+def grey_levels(state: State) -> np.ndarray:
+  """The finished perturbations in whole grey levels, int16, none beyond floor(255 eps) under `linf`."""
+  most = int(state.most)
+  return np.clip(np.round(np.asarray(state.finished) * np.float32(255)), -most, most).astype(np.int16)
 
 
 def store(state: State, number, last, at, delta, best, value) -> State:
-  """The state after a step on part `number`: its new rows written to `at`, and to `whole` if it was the `last`."""
+  """The state after a step on part `number`: its new rows written to `at`, and to `finished` if it was the `last`."""
   put = lambda old, new: old.at[at].set(new, mode="drop")
   delta, best, value = put(state.delta, delta), put(state.best, best), put(state.value, value)
   size = len(delta)
-  before = jax.lax.dynamic_slice_in_dim(state.whole, number * size, size)
-  levels = jnp.clip(jnp.round(best * 255).astype(jnp.int32), -state.most, state.most).astype(jnp.int16)
-  whole = jax.lax.dynamic_update_slice_in_dim(state.whole, jnp.where(last, levels, before), number * size, 0)
-  return state._replace(step=state.step + 1, delta=delta, best=best, value=value, whole=whole)
+  before = jax.lax.dynamic_slice_in_dim(state.finished, number * size, size)
+  finished = jax.lax.dynamic_update_slice_in_dim(state.finished, jnp.where(last, best, before), number * size, 0)
+  return state._replace(step=state.step + 1, delta=delta, best=best, value=value, finished=finished)
 
 
 def apart(features: jax.Array, centers: jax.Array) -> jax.Array:
