@@ -166,6 +166,7 @@ def begin(how: Recipe, key: jax.Array, data: Data) -> State:
   train, image = publish.set_rows(data, "train"), data.arrays["image"]
   if isinstance(how.offset, int) and how.target == "next":
     require(how.offset % classes != 0, "protect.offset", how.offset, f"use 1 to {classes - 1}: not the class itself")
+  surrogates.check_size(how.networks[0], image.shape)
   nets = [(net.params, net.state) for net in how.networks]
   got = classes_of(how.model, *nets[0], image[:1])
   require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{how.label}', which has {classes}")
