@@ -88,9 +88,10 @@ def protect(
 
   def init(key, data: Data) -> State:
     publish.set_rows(data, "train")
-    groups, classes = class_of_each(data, label, jax.random.fold_in(key, 1), permuted)
+    key, key_groups, key_search = jax.random.split(key, 3)  # with the first, every picture's index makes a key
+    groups, classes = class_of_each(data, label, key_groups, permuted)
     shape = data.arrays["image"].shape[1:]
-    done = search(jax.random.fold_in(key, 0), classes, shape, response, largest, rounds)
+    done = search(key_search, classes, shape, response, largest, rounds)
     budget = jnp.asarray(eps, jnp.float32)
     options = jnp.asarray(norm == "linf"), jnp.asarray(quantise == "floor")
     return State(key, jnp.int32(0), done.processes, done.found, groups, budget, *options)
