@@ -4,7 +4,8 @@ A stage is known by a hash of its own config and of all stages before it: what d
 methods share one original model. Config fields read here (absent ones are skipped):
 
   data                          a stage: `dict(name="data.embedded", source="digits")`
-  surrogate                     `dict(model=..., train=..., data=...)`, or `dict(name="models.x", path=FILE)`
+  surrogate                     `dict(model=..., train=..., data=...)`, or `dict(name="models.x", path=FILE)`; a
+                                protection with `checkpoints=(100, 200)` gets it as it was at those steps, too
   protect, controls, defend     a stage, or a dict of named stages
   mix                           `dict(ratio=(0.2, 0.5))`: rows of the table for people who protect a share of the train
                                 set only, see below
@@ -165,19 +166,26 @@ def _training(config, data, add, label, seed, title, role="config"):
   return add("train", stage, {"data": data, **({"start": start} if start else {})}, parts, seed, title)
 
 
-def _surrogate(config, data, add):
+def _surrogate(config, data, add, until=0):
+  """Adds the surrogate, or with `until` the point of its training at that step, and returns its hash."""
   found = config.get("surrogate")
   if not found:
     return None
+  if until:
+    trained = "name" not in found and "train" in found
+    fix = "give config.surrogate a model and its training: the points are steps of that"
+    require(trained, "config.protect.checkpoints", until, fix)
+    found = {**found, "train": {**found["train"], "until": until}}
   if "name" in found:
     return add("pretrained", found, title=short(found))
   if "data" in found:
     data = add("data", found["data"], title=short(found["data"]))
-  return _training(found, data, add, "", config.get("seed", 0), "surrogate", "config.surrogate")
+  title = f"surrogate at step {until}" if until else "surrogate"
+  return _training(found, data, add, "", config.get("seed", 0), title, "config.surrogate")
 
 
 def _protect(config, data, add):
-  rows, cells = variants(config, data, add, lambda: _surrogate(config, data, add)), []
+  rows, cells = variants(config, data, add, lambda until=0: _surrogate(config, data, add, until)), []
   if "train" not in config:
     return cells, rows
   measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}

@@ -52,7 +52,8 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
   Args:
     data: hash of the clean Data.
     add: adds a stage to the plan and returns its hash.
-    surrogate: adds the surrogate and returns its hash, None if the config has none.
+    surrogate: adds the surrogate, or given a step the point of its training there, and returns its hash; None if the
+      config has none.
   """
   defences, seed = many(config, "defend"), config.get("seed", 0)
   rows = _mixed(config, data, add, _protected(config, data, add, surrogate))
@@ -80,6 +81,8 @@ def _protected(config, data, add, surrogate):
     check("protect", stage, place(config, stage))
     if takes("protect", stage, "surrogate") and (found := surrogate()):
       needs["surrogate"] = found
+      for step in _checkpoints(config, stage):
+        needs[f"surrogate at {step}"] = surrogate(step)
     if takes("protect", stage, "model"):
       require("model" in config, "config.model", "(missing)", f"say which model {stage['name']} is made against")
       check("model", config["model"], "config.model")
@@ -89,6 +92,15 @@ def _protected(config, data, add, surrogate):
       name = f"{row} key {key}" if len(keys) > 1 else row
       rows[name] = add("protect", stage, needs, parts, key, name)
   return rows
+
+
+def _checkpoints(config, stage) -> tuple[int, ...]:
+  """The steps of the surrogate's training whose networks a protection asks for beside its last one."""
+  steps, field = stage.get("checkpoints", ()), f"{place(config, stage) or 'protect'}.checkpoints"
+  steps = tuple(steps) if isinstance(steps, (tuple, list)) else (steps,)
+  good = all(isinstance(step, int) and step > 0 for step in steps) and len(set(steps)) == len(steps)
+  require(good, field, steps, "give steps of the surrogate's training, as (100, 200)")
+  return steps
 
 
 def _mixed(config, data, add, rows):

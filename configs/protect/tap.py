@@ -40,10 +40,10 @@ from configs import common
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = common.sizes(arg, "cifar", "folder")
+  size, pick = common.sizes(arg, "cifar", "folder", "robust")
   config = ConfigDict()
   config.title = f"Targeted adversarial poisons ({size})"
-  config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,), cifar=(0,))
+  config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0,), cifar=(0,), robust=(0,))
   if size == "folder":  # a person's own pictures, PICTURES/CLASS/*.jpg, at full resolution
     common.class_folders(config, "tap", eps=16 / 255, steps=100, copies=False)
     network = dict(name="models.cnn", widths=(32, 64))
@@ -62,6 +62,18 @@ def get_config(arg: str = "") -> ConfigDict:
     next=craft, half=dict(craft, offset=5), true=dict(craft, target="true"), away=dict(craft, target="away"),
     pull=dict(craft, loss="features"), push=dict(craft, loss="features", target="away"),
   )
+  if size in ("small", "full"):
+    points = pick(small=(100, 200, 300, 400, 500), full=tuple(range(1564, 22000, 1564)))
+    together = dict(craft, offset=5, checkpoints=points)
+    config.protect.update(sep=together, sep_features=dict(together, loss="features"))
+  if size == "robust":
+    robust = dict(name="train.adversarial", eps=eps / 2, attack_steps=5)
+    config.surrogate.train.update(robust)
+    config.protect = dict(
+      next=craft, hypo=dict(craft, target="true"), pull=dict(craft, loss="features"),
+      push=dict(craft, loss="features", target="away"),
+    )
+    config.thieves = dict(usual={}, adversarial=dict(train=robust))
   if size == "tiny":
     config.protect = dict(next=craft, true=dict(craft, target="true"))
   config.measure = dict(utility=dict(name="audit.utility"))

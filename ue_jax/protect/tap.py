@@ -98,7 +98,7 @@ def protect(
     parts: pictures are crafted in so many parts one after another, to bound the memory.
     copies: True crafts the test pictures of `test_protected`, too; False leaves them as they are.
     checkpoints: further networks of the surrogate's model: all are followed at once, by the mean of their gradients.
-      Published: 15 or 30 points of one training. Not for configs.
+      Published: 15 or 30 points of one training. In a config: the steps of the surrogate's training.
 
   Metrics: `loss`, and `reached`: share of pictures that the surrogate takes for the target class (with `away`: for any
   but the own); means over the networks.
@@ -166,6 +166,8 @@ def begin(how: Recipe, key: jax.Array, data: Data) -> State:
   train, image = publish.set_rows(data, "train"), data.arrays["image"]
   if isinstance(how.offset, int) and how.target == "next":
     require(how.offset % classes != 0, "protect.offset", how.offset, f"use 1 to {classes - 1}: not the class itself")
+  given = all(isinstance(net, Subject) for net in how.networks)
+  require(given, "protect.checkpoints", how.networks[1:], "give Subjects, or in a config steps of config.surrogate.train")
   surrogates.check_size(how.networks[0], image.shape)
   nets = [(net.params, net.state) for net in how.networks]
   got = classes_of(how.model, *nets[0], image[:1])
