@@ -167,7 +167,8 @@ def begin(how: Recipe, key: jax.Array, data: Data) -> State:
   if isinstance(how.offset, int) and how.target == "next":
     require(how.offset % classes != 0, "protect.offset", how.offset, f"use 1 to {classes - 1}: not the class itself")
   given = all(isinstance(net, Subject) for net in how.networks)
-  require(given, "protect.checkpoints", how.networks[1:], "give Subjects, or in a config steps of config.surrogate.train")
+  fix = "give Subjects; in a config, steps of config.surrogate.train"
+  require(given, "protect.checkpoints", how.networks[1:], fix)
   surrogates.check_size(how.networks[0], image.shape)
   nets = [(net.params, net.state) for net in how.networks]
   got = classes_of(how.model, *nets[0], image[:1])
