@@ -143,8 +143,14 @@ def add_patterns(data: Data, delta: np.ndarray, whole: np.ndarray, places: np.nd
     whole: the patterns in grey levels, int16 `[m, h, w, c]`.
     places: int `[n]`, of every row of `data`; m stands for no pattern.
   """
-  delta, whole = (np.concatenate([x, np.zeros_like(x[:1])]) for x in (np.asarray(delta), whole))
-  return publish(data, lambda image, rows: noised(image, *(x[places[rows]] for x in (delta, whole))), quantise="none")
+
+  def of(patterns, at):
+    picked = patterns[np.minimum(at, len(patterns) - 1)]
+    picked[at >= len(patterns)] = 0
+    return picked
+
+  both = np.asarray(delta), whole
+  return publish(data, lambda image, rows: noised(image, *(of(x, places[rows]) for x in both)), quantise="none")
 
 
 def stretch(delta, height: int, width: int):
