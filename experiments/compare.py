@@ -11,6 +11,10 @@ Per picture and over all: the largest change (levels of 255), the L2 norm (in un
 share of values that were changed and now lie at 0 or 255, and how large the file became. Over all, PSNR is that of the
 pictures that changed: it is infinite for the others, which are named. `distinct perturbations` are
 counted over the first 1000 pictures; of pictures whose sizes differ 16 x 16 places are looked at.
+
+Where PROTECTED is the folder of a run, whose result.json lies beside it, lines `as crafted` say what the noise was
+before it was rounded to bytes, at the size at which it was crafted: the largest change, and means over the pictures
+that changed.
 """
 
 from __future__ import annotations
@@ -41,12 +45,15 @@ class Compared(NamedTuple):
     values: field of `FIELDS` -> float64 `[n]`; `linf` is in grey levels.
     distinct: how many different perturbations there are.
     left: pairs (name, reason) of what could not be compared.
+    crafted: what the record of the run says of the noise before it became bytes: `levels`, `l2`, `psnr`, `ssim`,
+      `clipped`, `perturbations`; empty without a record.
   """
 
   names: tuple[str, ...]
   values: Mapping[str, np.ndarray]
   distinct: int
   left: tuple[tuple[str, str], ...]
+  crafted: Mapping[str, float] = {}
 
   def each(self) -> Table:
     """A line a picture."""
@@ -60,8 +67,12 @@ class Compared(NamedTuple):
     rows = [["", *(_shown(f, fn(of[f])) for f in FIELDS)] for fn in (np.min, np.mean, np.max)]
     for row, name in zip(rows, ("least", "mean", "most")):
       row[0] = name
+    if self.crafted:
+      rows.append(["as crafted", *(self.crafted.get(f) for f in ("levels", *FIELDS[1:]))])
     rows.append(["pictures", len(self.names), *[None] * (len(FIELDS) - 1)])
     rows.append(["distinct perturbations", self.distinct, *[None] * (len(FIELDS) - 1)])
+    if self.crafted:
+      rows.append(["distinct, as crafted", self.crafted.get("perturbations"), *[None] * (len(FIELDS) - 1)])
     rows += [[f"unchanged: {name}", *[None] * len(FIELDS)] for name in self.unchanged()]
     rows += [[f"not compared: {name}: {reason}", *[None] * len(FIELDS)] for name, reason in self.left]
     return Table("All pictures", ["", *COLUMNS[1:]], rows)
@@ -167,7 +178,27 @@ def compare(clean: pathlib.Path, protected: pathlib.Path) -> Compared:
       size += a.size
       deltas.append((a, b) if size <= WHOLE else (_places(a), _places(b)))
   require(bool(kept), "CLEAN PROTECTED", (str(clean), str(protected)), f"no pictures to compare, e.g. {left[:1]}")
-  return Compared(tuple(kept), dict(zip(FIELDS, np.asarray(rows, np.float64).T)), _distinct(deltas), tuple(left))
+  values = dict(zip(FIELDS, np.asarray(rows, np.float64).T))
+  return Compared(tuple(kept), values, _distinct(deltas), tuple(left), recorded(protected))
+
+
+def recorded(protected: pathlib.Path) -> dict[str, float]:
+  """The figures of the noise as crafted, of the run that painted a folder; none if there is no such run beside it.
+
+  Raises:
+    Invalid: if its result.json cannot be read.
+  """
+  path = protected.parent / "result.json"
+  if protected.name != "protected" or not path.exists():
+    return {}
+  from ue_jax.report import results
+
+  record, found = results.read(path), {}
+  for name, value in record.figures.items():
+    row, about, what = name.partition("/crafted/")
+    if about and row not in record.config.get("controls", {}):
+      found.setdefault(row, {})[what] = value
+  return next(iter(found.values())) if len(found) == 1 else {}  # a folder is painted by one method
 
 
 def _distinct(pairs) -> int:

@@ -233,6 +233,8 @@ def prepare(results: Results, stage: Stage, needs: Mapping[str, Any]) -> tuple[C
   }
   there = {name for name in at_hand if name in needs or name in stage.parts}
   offered = {name: at_hand[name]() for name in there if takes(stage.kind, stage.config, name)}
+  if points := [noun for role, noun in needs.items() if role.startswith("surrogate at ")]:
+    offered["checkpoints"] = tuple(points)
   factory = lambda **changed: make(stage.kind, stage.config, **offered, **changed)
   problem = _problem(needs) if "subject" in needs else needs["data"]
   for subject in (needs[role] for role in ("start", "subject") if role in needs):

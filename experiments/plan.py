@@ -4,7 +4,8 @@ A stage is known by a hash of its own config and of all stages before it: what d
 methods share one original model. Config fields read here (absent ones are skipped):
 
   data                          a stage: `dict(name="data.embedded", source="digits")`
-  surrogate                     `dict(model=..., train=..., data=...)`, or `dict(name="models.x", path=FILE)`
+  surrogate                     `dict(model=..., train=..., data=...)`, or `dict(name="models.x", path=FILE)`; a
+                                protection with `checkpoints=(100, 200)` gets it as it was at those steps, too
   protect, controls, defend     a stage, or a dict of named stages; one that learns from another surrogate than the rest
                                 has a field `surrogate` of its own
   mix                           `dict(ratio=(0.2, 0.5))`: rows of the table for people who protect a share of the train
@@ -173,15 +174,21 @@ def _training(config, data, add, label, seed, title, role="config"):
   return add("train", stage, {"data": data, **({"start": start} if start else {})}, parts, seed, title)
 
 
-def _surrogate(config, data, add, own=None, row=""):
+def _surrogate(config, data, add, own=None, row="", until=0):
+  """Adds the surrogate, or with `until` the point of its training at that step, and returns its hash."""
   found, role = (own, f"config.protect.{row}.surrogate") if own else (config.get("surrogate"), "config.surrogate")
   if not found:
     return None
+  if until:
+    trained = "name" not in found and "train" in found
+    fix = f"give {role} a model and its training: the points are steps of that"
+    require(trained, "config.protect.checkpoints", until, fix)
+    found = {**found, "train": {**found["train"], "until": until}}
   if "name" in found:
     return add("pretrained", found, title=short(found))
   if "data" in found:
     data = add("data", found["data"], title=short(found["data"]))
-  title = f"surrogate of {row}" if own else "surrogate"
+  title = (f"surrogate of {row}" if own else "surrogate") + (f" at step {until}" if until else "")
   return _training(found, data, add, "", config.get("seed", 0), title, role)
 
 

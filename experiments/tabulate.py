@@ -15,8 +15,13 @@ from ue_jax.report import tables
 from ue_jax.train import log
 
 BUDGET = "Distance from the clean pictures"
+CRAFTED = ", as crafted"  # ends the name of a line about noise before it became bytes
 HALF = " +-"  # ends the name of a score that is half of the interval of the one so named without it
 AT = " @ "  # stands between the name of a curve and where on it a score lies (`silhouette @ 8 clusters`): drawn
+MEANS = ("l2", "psnr", "ssim", "clipped")
+COLUMNS = (
+  "largest, levels of 255", "mean L2", "PSNR, dB", "SSIM", "clipped", "perturbations", "changed"
+)  # fmt: skip
 CRAFTING = ("loss", "kl", "nll_clean", "nll", "redirect", "redirected")  # what methods that take steps say of them
 
 
@@ -167,20 +172,33 @@ def like(clean: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def budgets(plan: Plan, results: Any) -> Table:
-  """How far every variant is from the clean pictures it came from, over the rows of `train`, measured on the bytes."""
+  """How far every variant is from the clean pictures it came from, over the rows of `train`, measured on the bytes.
+
+  Below a protection stands what it was as crafted, before it was rounded and cut; not for what is made of bytes.
+  Means are over the pictures that changed.
+  """
   from ue_jax.protect import budget
 
   clean = results(plan.clean)
   rows = np.asarray(clean.sets["train"])
   lines = []
   for name, hash in plan.variants.items():
-    after = results(hash).arrays["image"][rows]
+    noun = results(hash)
+    after = noun.arrays["image"][rows]
     found = budget.audit(like(clean.arrays["image"][rows], after), after)
     changed = found["linf"] > 0.5 / 255
-    means = [float(np.mean(found[what][changed])) if changed.any() else None for what in ("l2", "psnr", "ssim")]
+    means = [float(np.mean(found[what][changed])) if changed.any() else None for what in MEANS]
     lines.append([name, round(255 * float(found["linf"].max())), *means, int(found["distinct"]), float(changed.mean())])
-  columns = ["variant", "largest, levels of 255", "mean L2", "PSNR, dB", "SSIM", "perturbations", "changed"]
-  return Table(BUDGET, columns, lines)
+    if plan.stages[hash].kind == "protect" and "crafted" in noun.info:
+      lines.append(as_crafted(name, noun.info["crafted"]))
+  return Table(BUDGET, ["variant", *COLUMNS], lines)
+
+
+def as_crafted(name: str, found: Mapping[str, Any]) -> list[Any]:
+  """The line of `budgets` below that of a protection, of what `protect.crafted` wrote into its `info`."""
+  largest = 255 * found["linf"][2] if found["linf"] else 0
+  means = [found[what][1] if found[what] else None for what in MEANS]
+  return [name + CRAFTED, round(largest, 3), *means, found["distinct"], found["changed"]]
 
 
 def numbers(
@@ -189,7 +207,8 @@ def numbers(
   """All figures of a run: `row/labelling/score` -> mean (and spread) over the seeds, and what is no score.
 
   Args:
-    shown: the tables made already; a budget table among them adds `row/levels`, `row/psnr` and `row/ssim`.
+    shown: the tables made already; a budget table among them adds `row/levels`, `row/psnr` and others, and the same
+      of the noise before it became bytes, as `row/crafted/levels`.
   """
   out = means(scores)
   for row, group in dict.fromkeys((cell.row, cell.group) for cell in plan.cells if plan.kind == "protect"):
@@ -199,10 +218,10 @@ def numbers(
     out |= _named(clusterings(plan, results), {"cost": "cost", "steps": "steps"})
   if plan.variants:
     out |= _named(crafting(plan, results), {name: f"crafting/{name}" for name in CRAFTING})
-  names = dict(zip(("largest, levels of 255", "mean L2", "PSNR, dB", "SSIM"), ("levels", "l2", "psnr", "ssim")))
+  names = dict(zip(COLUMNS, ("levels", *MEANS, "perturbations", "changed")))
   for table in shown:
     out |= _named(table, names) if table.title == BUDGET else {}
-  return out
+  return {name.replace(f"{CRAFTED}/", "/crafted/"): value for name, value in out.items()}
 
 
 def _named(table: Table, names: Mapping[str, str]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
     data: hash of the clean Data.
     add: adds a stage to the plan and returns its hash.
     surrogate: adds the surrogate of the config, or one that is given with the row it is for, and returns its hash;
-      None if there is none.
+      None if there is none. Given a step as `until`, the point of its training there.
   """
   defences, seed = many(config, "defend"), config.get("seed", 0)
   rows = _mixed(config, data, add, _protected(config, data, add, surrogate))
@@ -85,6 +85,8 @@ def _protected(config, data, add, surrogate):
     own, stage = stage.get("surrogate"), {name: value for name, value in stage.items() if name != "surrogate"}
     if takes("protect", stage, "surrogate") and (found := surrogate(own, row)):
       needs["surrogate"] = found
+      for step in _checkpoints(config, stage):
+        needs[f"surrogate at {step}"] = surrogate(own, row, step)
     if takes("protect", stage, "model"):
       require("model" in config, "config.model", "(missing)", f"say which model {stage['name']} is made against")
       check("model", config["model"], "config.model")
@@ -94,6 +96,15 @@ def _protected(config, data, add, surrogate):
       name = f"{row} key {key}" if len(keys) > 1 else row
       rows[name] = add("protect", stage, needs, parts, key, name)
   return rows
+
+
+def _checkpoints(config, stage) -> tuple[int, ...]:
+  """The steps of the surrogate's training whose networks a protection asks for beside its last one."""
+  steps, field = stage.get("checkpoints", ()), f"{place(config, stage) or 'protect'}.checkpoints"
+  steps = tuple(steps) if isinstance(steps, (tuple, list)) else (steps,)
+  good = all(isinstance(step, int) and step > 0 for step in steps) and len(set(steps)) == len(steps)
+  require(good, field, steps, "give steps of the surrogate's training, as (100, 200)")
+  return steps
 
 
 def _mixed(config, data, add, rows):

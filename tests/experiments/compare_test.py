@@ -68,3 +68,21 @@ def test_a_picture_that_did_not_change_is_named_and_leaves_the_mean_finite(folde
 def test_a_wrong_command_line_is_named(bad):
   with pytest.raises(Invalid):
     compare.main(bad.split())
+
+
+def record(folder, figures, **config):
+  from ue_jax.report import results
+
+  about = dict(command="x", commit="x", versions={"x": "1"}, hardware="x", seeds=(0,), wall_s=1.0, date="2000-01-01")
+  results.write(folder, results.Result(name="result", paper="x", figures=figures, config={"x": 1, **config}, **about))
+
+
+def test_what_the_record_of_a_run_says_of_the_noise_as_crafted_stands_beside_the_files(folders):
+  shown = lambda: {row[0]: row[1:] for row in compare.compare(*folders).summary().rows}
+  assert not any("as crafted" in name for name in shown())
+  figures = {"tap/levels": 9.0, "tap/crafted/levels": 9.4, "tap/crafted/l2": 0.5, "tap/crafted/perturbations": 3}
+  record(folders[1].parent, {**figures, "sample/crafted/levels": 8.0}, controls={"sample": {}})
+  rows = shown()
+  assert rows["as crafted"] == [9.4, 0.5, None, None, None, None] and rows["distinct, as crafted"][0] == 3
+  record(folders[1].parent, {**figures, "lsp/crafted/levels": 8.0})  # whose pictures these are cannot be said
+  assert "as crafted" not in shown()

@@ -7,6 +7,8 @@ from experiments import pipeline, store
 from experiments.plan import Stage, plan
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Clustering, Data
+from ue_jax.protect import tap
+from ue_jax.train.loop import fit
 
 TRAIN = {
   "data": {"name": "data.embedded", "source": "digits", "train": 40, "test": 20},
@@ -143,3 +145,17 @@ def test_subjects_of_earlier_runs_are_read_with_their_history(tmp_path):
   history = store.read_history(results.path(stage.hash))
   assert list(history["step"]) == [1, 2, 3] and history["loss"].shape == (3,)
   assert list(results(stage.hash).history) == list(history)
+
+
+def test_a_protection_from_a_config_meets_the_points_of_the_training_that_it_names(tmp_path):
+  net = {**WITH_SURROGATE["surrogate"], "train": {"name": "train.supervised", "steps": 60, "batch_size": 20}}
+  craft = {"name": "protect.tap", "eps": 0.25, "steps": 5, "parts": 1, "offset": 5}
+  config = {"data": TRAIN["data"], "surrogate": net, "protect": {"a": craft, "b": {**craft, "checkpoints": (5, 20)}}}
+  results = made(config, tmp_path)
+  points = [results(h) for h, s in results.plan.stages.items() if s.kind == "train"]  # the last one, then in order
+  data = results(results.plan.clean)
+  by_hand = tap.protect(points[0], checkpoints=points[1:], **{k: v for k, v in craft.items() if k != "name"})
+  expected = fit(by_hand, data, seed=0).arrays["image"]
+  a, b = (results(results.plan.variants[row]).arrays["image"] for row in "ab")
+  np.testing.assert_array_equal(b, expected)
+  assert len(points) == 3 and (a != b).any()

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from experiments import early
 from experiments.plan import plan
 from ue_jax.core.errors import Invalid
 
@@ -248,3 +249,19 @@ def test_what_cannot_be_planned_is_named(path, value, field):
   with pytest.raises(Invalid) as error:
     plan(changed(FORGET, path, value))
   assert error.value.field == field
+
+
+def test_a_protection_gets_its_surrogate_as_it_was_at_the_steps_it_names():
+  net = {"model": {"name": "models.mlp"}, "train": {"name": "train.supervised", "steps": 30}}
+  both = {"tap": {"name": "protect.tap"}, "sep": {"name": "protect.tap", "checkpoints": (10, 20)}}
+  made = plan({"data": {"name": "data.embedded"}, "surrogate": net, "protect": both})
+  tap, sep = (made.stages[made.variants[row]] for row in ("tap", "sep"))
+  assert tap.needs["surrogate"] == sep.needs["surrogate"] and set(tap.needs) == {"data", "surrogate"}
+  points = [made.stages[hash].config for role, hash in sep.needs.items() if role.startswith("surrogate at")]
+  assert points == [{**net["train"], "until": step} for step in (10, 20)]
+  for bad in ((10, 10), (0,), ("a",), (40,)):
+    with pytest.raises(Invalid, match="checkpoints|until"):
+      wrong = {"data": {"name": "data.embedded"}, "surrogate": net, "protect": {**both["sep"], "checkpoints": bad}}
+      early.factories(plan(wrong))
+  with pytest.raises(Invalid, match="checkpoints.*its training"):
+    plan({"data": {"name": "data.embedded"}, "surrogate": {"name": "models.clip", "path": "x"}, "protect": both})

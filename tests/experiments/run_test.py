@@ -54,6 +54,9 @@ def test_the_recorded_result_holds_the_means_of_the_scores_and_can_be_read_again
   assert result.figures["cuda/label/test/best_accuracy"] >= result.figures["cuda/label/test/accuracy"]
   assert result.figures["cuda/psnr"] > 1 and 0 < result.figures["cuda/ssim"] < 1 and "clean/psnr" not in result.figures
   assert "cuda/label/test_permuted/accuracy" in result.figures
+  assert 50 < result.figures["cuda/crafted/levels"] < result.figures["cuda/levels"] + 1  # truncated to bytes
+  assert result.figures["cuda/crafted/psnr"] == pytest.approx(result.figures["cuda/psnr"], rel=0.01)
+  assert "clean/crafted/levels" not in result.figures
   assert result.figures["cuda/levels"] > 50 and result.figures["clean/levels"] == 0
 
 
@@ -61,7 +64,7 @@ def test_the_page_is_whole_and_needs_nothing_beside_it(ran):
   result, text = ran[1], (ran[0] / "summary.html").read_text()
   assert text.rstrip().endswith("</html>") and "<script" not in text and "cuda &lt;on&gt; digits" in text
   for part in ("Accuracy on clean test pictures", "labelling &#x27;parity&#x27;", "Distance from the clean pictures",
-               "test_accuracy", "test, permuted", "protect.cuda", "jaxlib", "before and after cuda"):
+               "test_accuracy", "test, permuted", "protect.cuda", "jaxlib", "as crafted", "before and after cuda"):
     assert part in text, part
   assert "before and after clean" not in text
   assert f"{result.command} · " in text, "the command can be copied without what follows"

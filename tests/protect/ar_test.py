@@ -140,3 +140,17 @@ def test_one_class_and_a_search_in_vain_are_named():
     run(ar.protect(), pictures(classes=1))
   with pytest.raises(Invalid, match="protect.rounds"):
     run(ar.protect(response=1e9, rounds=2), pictures())
+
+
+def test_no_picture_shares_its_draws_with_the_search_or_the_groups(monkeypatch):
+  seen = []
+  for name, at in (("search", 0), ("class_of_each", 2)):
+    real = getattr(ar, name)
+    spy = lambda *args, at=at, real=real: seen.append(jax.random.key_data(args[at]).tolist()) or real(*args)
+    monkeypatch.setattr(ar, name, spy)
+  index = np.arange(12, dtype=np.int32)
+  image = np.full((12, 8, 8, 3), 100, np.uint8)
+  data = Data({"image": image, "label": index % 2, "index": index}, {"train": index}, {"labels": {"label": ["a", "b"]}})
+  state = ar.protect().init(jax.random.key(0), data)
+  own = [jax.random.key_data(jax.random.fold_in(state.key, i)).tolist() for i in index]
+  assert len(seen) == 2 and seen[0] != seen[1] and not [key for key in seen if key in own]

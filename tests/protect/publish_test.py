@@ -75,7 +75,10 @@ def test_patterns_go_to_the_rows_that_ask_for_them_and_the_last_place_is_none():
   image = np.full((5, 2, 2, 1), 250, np.uint8)
   data = Data({"image": image, "index": np.arange(5)}, {"train": np.array([0, 2, 3]), "test": np.array([1, 4])}, {})
   whole = np.stack([np.full((2, 2, 1), level, np.int16) for level in (-3, 9)])
-  made = publish.add_patterns(data, whole, np.array([0, 1, 2, 1, 0]))
+  made = publish.add_patterns(data, (whole + 0.25) / 255, whole, np.array([0, 1, 2, 1, 0]))
+  crafted = made.info["crafted"]  # of the rows of train: -2.75, none, 9.25, the last cut at 255
+  np.testing.assert_allclose(np.multiply(crafted["linf"], 255), [2.75, 6.0, 9.25], rtol=1e-4)
+  assert crafted["pictures"] == 3 and crafted["distinct"] == 3 and crafted["clipped"] == [0.0, 0.5, 1.0]
   assert made.arrays["image"][:, 0, 0, 0].tolist() == [247, 250, 250, 255, 250, 255, 247]
 
 

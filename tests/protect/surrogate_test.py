@@ -5,8 +5,9 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.models import cnn
 from ue_jax.models.model import Model, Out
-from ue_jax.protect import surrogate
+from ue_jax.protect import surrogate, tap
 
 
 def brightness():
@@ -68,3 +69,26 @@ def test_features_that_are_not_finite_are_named(data):
   broken = brightness()._replace(params={"gain": jnp.float32(np.nan)})
   with pytest.raises(Invalid, match="protect.surrogate"):
     surrogate.group(data, broken, 3)
+
+
+def flat(side):
+  model = cnn.model(classes=3, widths=(4, 4), head="flatten")
+  return Subject(model, *model.init(jax.random.key(0), np.zeros((1, side, side, 3), np.uint8)))
+
+
+def test_a_flat_surrogate_of_another_picture_size_is_named_with_both_sizes_and_what_to_do(data):
+  with pytest.raises(Invalid, match=r"protect\.surrogate.*32x32x3.*sees 8x8x3.*train it on pictures of 8x8x3.*size=32"):
+    surrogate.group(data, flat(32), 2, surrogate.View())
+  with pytest.raises(Invalid, match="protect.surrogate.*32x32.*8x8"):
+    labelled = data._replace(arrays={**data.arrays, "label": np.arange(45, dtype=np.int32) % 3})
+    tap.protect(flat(32)).init(jax.random.key(0), labelled)
+  assert surrogate.group(data, flat(8), 2, surrogate.View()).centers.shape == (2, 2 * 2 * 4)
+  assert surrogate.group(data, flat(32), 2, surrogate.View(size=32)).centers.shape == (2, 8 * 8 * 4)
+
+
+def test_a_surrogate_that_averages_over_space_fits_any_size():
+  model = cnn.model(classes=3, widths=(4,), head="mean")
+  made = Subject(model, *model.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.uint8)))
+  surrogate.check_size(made, (5, 40, 24, 3))
+  with pytest.raises(Invalid, match="made for 8x8x3 pictures, sees 8x8x1.*of any size[^;]*$"):
+    surrogate.check_size(made, (5, 8, 8, 1))  # no size mends other channels

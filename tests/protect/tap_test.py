@@ -211,6 +211,7 @@ def test_a_surrogate_of_other_classes_is_named(data):
 def test_what_is_published_is_the_finished_grey_levels(subject, few):
   run = tap.protect(subject, label="colour", eps=EPS, steps=2, parts=1)
   state = run.init(jax.random.key(0), few)
-  whole = jnp.asarray(np.random.default_rng(0).integers(-16, 17, state.whole.shape), jnp.int16)
-  out = run.finish(state._replace(whole=whole), few)
-  np.testing.assert_array_equal(out.arrays["image"][:40], publish.add(few.arrays["image"][:40], np.asarray(whole[:40])))
+  done = np.random.default_rng(0).uniform(-EPS, EPS, state.finished.shape).astype(np.float32)
+  out = run.finish(state._replace(finished=jnp.asarray(done)), few)
+  whole = np.round(done[:40].astype(float) * 255).astype(np.int16)
+  np.testing.assert_array_equal(out.arrays["image"][:40], publish.add(few.arrays["image"][:40], whole))

@@ -135,3 +135,31 @@ def test_augmentations_come_before_the_attack_and_blended_targets_reach_the_loss
 def test_what_does_not_fit_is_named(kw, field, data):
   with pytest.raises(Invalid, match=field):
     train(**kw).init(jax.random.key(0), data)
+
+
+def test_the_attack_draws_from_a_key_of_its_own(monkeypatch, data):
+  keys, words = {}, lambda key: jax.random.key_data(key).tolist()
+  net = mlp.model(classes=10, widths=(4,))
+
+  def apply(params, x, *, state={}, train=False, key=None, taps={}):
+    if train:
+      keys["network"] = words(key)
+    return net.apply(params, x, state=state, train=train, key=key, taps=taps)
+
+  def change(key, images, targets):
+    keys["pictures"] = words(key)
+    return images, targets
+
+  def perturb(model, params, state, images, targets, eps, key, *rest):
+    keys["attack"] = words(key)
+    return jnp.zeros_like(images)
+
+  monkeypatch.setattr(adversarial, "perturb", perturb)
+  run = adversarial.train(Model(net.init, apply), steps=1, batch_size=8, augment=(change,))
+  plain = supervised.train(Model(net.init, apply), steps=1, batch_size=8, augment=(change,))
+  state = run.init(jax.random.key(0), data)
+  run.step(state, run.batch(0, data, 0))
+  ours = dict(keys)
+  plain.step(state, plain.batch(0, data, 0))
+  assert len({str(key) for key in ours.values()}) == 3
+  assert ours["pictures"] == keys["pictures"] and ours["network"] == keys["network"]

@@ -104,3 +104,16 @@ def test_the_mask_silences_samples():
   a, b = run(batch), run(half)
   np.testing.assert_allclose(a.total, b.total, rtol=1e-6)
   assert float(a.weight) == float(b.weight) == 3
+
+
+def test_a_point_of_a_training_is_where_its_schedule_was_at_that_step():
+  run = train(schedule="cosine", every=0)
+  state = run.init(jax.random.key(0), DATA)
+  for t in range(7):
+    state, _ = jax.jit(run.step)(state, run.batch(0, DATA, t))
+  point = fit(train(schedule="cosine", every=0, until=7), DATA, seed=0, mode="one")
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), point.params, state.params)
+  short = fit(train(schedule="cosine", every=0, steps=7), DATA, seed=0, mode="one")
+  assert not np.allclose(short.params["head"]["kernel"], state.params["head"]["kernel"], atol=1e-3)
+  with pytest.raises(Invalid, match="train.until.*at most 60"):
+    train(until=61)

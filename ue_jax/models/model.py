@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from flax.errors import ScopeParamShapeError
 
 Taps = Mapping[str, Callable[[jax.Array], jax.Array]]
 
@@ -45,6 +46,15 @@ class Model(NamedTuple):
 def tap(taps: Taps, site: str, value: jax.Array) -> jax.Array:
   """The value after the function that `taps` holds for `site`, if any."""
   return taps[site](value) if site in taps else value
+
+
+def fits(model: Model, params: Any, state: Any, inputs: Any) -> bool:
+  """Whether the parameters are those of a network for inputs of such a shape; nothing is computed."""
+  try:
+    jax.eval_shape(lambda params, state, x: model.apply(params, x, state=state, train=False), params, state, inputs)
+  except ScopeParamShapeError:
+    return False
+  return True
 
 
 def classes_of(model: Model, params: Any, state: Any, inputs: Any) -> int:

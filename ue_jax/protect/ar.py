@@ -88,9 +88,10 @@ def protect(
 
   def init(key, data: Data) -> State:
     publish.set_rows(data, "train")
-    groups, classes = class_of_each(data, label, jax.random.fold_in(key, 1), permuted)
+    key, key_groups, key_search = jax.random.split(key, 3)  # with the first, every picture's index makes a key
+    groups, classes = class_of_each(data, label, key_groups, permuted)
     shape = data.arrays["image"].shape[1:]
-    done = search(jax.random.fold_in(key, 0), classes, shape, response, largest, rounds)
+    done = search(key_search, classes, shape, response, largest, rounds)
     budget = jnp.asarray(eps, jnp.float32)
     options = jnp.asarray(norm == "linf"), jnp.asarray(quantise == "floor")
     return State(key, jnp.int32(0), done.processes, done.found, groups, budget, *options)
@@ -100,8 +101,8 @@ def protect(
     return state._replace(step=state.step + 1), {}
 
   def finish(state: State, data: Data) -> Data:
-    whole = grey_levels(state, data)
-    return publish.publish(data, lambda image, rows: publish.add(image, whole(rows)), quantise="none")
+    noise = noise_of(state, data)
+    return publish.publish(data, lambda image, rows: publish.noised(image, *noise(rows)), quantise="none")
 
   return Procedure(init, step, finish, steps=0)
 
@@ -206,8 +207,8 @@ def patterns(key, index, weights, eps, linf, shape: tuple[int, int, int]) -> jax
   return made * jnp.where(linf, eps, eps * np.sqrt(np.prod(shape) / VALUES).astype(np.float32) / l2)
 
 
-def grey_levels(state: State, data: Data) -> Callable[[np.ndarray], np.ndarray]:
-  """`fn(rows) -> int16 [b, h, w, c]`: the noise of rows of `data` in whole grey levels.
+def noise_of(state: State, data: Data) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+  """`fn(rows)`: the noise of rows of `data`, float32 `[b, h, w, c]`, and in whole grey levels, int16.
 
   Raises:
     Invalid: if the search did not find a process for every class.
@@ -219,11 +220,12 @@ def grey_levels(state: State, data: Data) -> Callable[[np.ndarray], np.ndarray]:
   shape, eps = data.arrays["image"].shape[1:], float(state.eps)
   norm, quantise = "linf" if state.linf else "l2", "floor" if state.floor else "round"
 
-  def whole(rows):
+  def noise(rows):
+    """As crafted, and in grey levels."""
     delta = patterns(state.key, index[rows], processes[groups[rows]], state.eps, state.linf, shape)
-    return publish.levels(delta, eps, norm, quantise)
+    return np.asarray(delta), publish.levels(delta, eps, norm, quantise)
 
-  return whole
+  return noise
 
 
 def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -236,5 +238,5 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
   Returns:
     A function of a picture `[height, width, channels]` (uint8, or float in [0, 1]) and its row, to uint8.
   """
-  whole = grey_levels(state, data)
-  return lambda picture, row: publish.paint_levels(picture, whole(np.asarray([row]))[0])
+  noise = noise_of(state, data)
+  return lambda picture, row: publish.paint_levels(picture, noise(np.asarray([row]))[1][0])

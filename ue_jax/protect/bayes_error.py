@@ -195,8 +195,7 @@ def protect(
     return {"row": rows, "mask": np.ones(len(rows), np.float32)}
 
   def finish(state: State, data: Data) -> Data:
-    whole, source = grey_levels(state), _sources(data, label)
-    return publish.publish(data, lambda image, rows: publish.add(image, whole[source[rows]]), quantise="none")
+    return publish.add_patterns(data, state.delta, grey_levels(state), _sources(data, label))
 
   @jax.jit
   def look(state: State):

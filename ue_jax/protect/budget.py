@@ -36,11 +36,14 @@ def audit(clean: np.ndarray, protected: np.ndarray, chunk: int = 512, most: int 
   return {**out, "distinct": distinct(clean[:most], protected[:most])}
 
 
-def distinct(clean: np.ndarray, protected: np.ndarray) -> int:
-  """The number of different perturbations; values of `protected` at either end of the range agree with anything."""
+def distinct(clean: np.ndarray, protected: np.ndarray, cut: bool = True) -> int:
+  """The number of different perturbations; values of `protected` at either end of the range agree with anything.
+
+  With `cut` False nothing was cut there: all values count.
+  """
   top = 255 if protected.dtype == np.uint8 else 1
   delta = (protected.astype(np.float32) - clean.astype(np.float32)).reshape(len(clean), -1)
-  known = ((protected > 0) & (protected < top)).reshape(len(clean), -1)
+  known = ((protected > 0) & (protected < top) | (not cut)).reshape(len(clean), -1)
   values, seen, count = np.zeros_like(delta), np.zeros_like(known), 0
   few = np.linspace(0, delta.shape[1] - 1, min(64, delta.shape[1])).astype(int)  # most pairs part on these already
   for d, k in zip(delta, known):
@@ -60,6 +63,11 @@ def ssim(a: jax.Array, b: jax.Array) -> jax.Array:
   Gaussian window of 11 pixels and deviation 1.5 (smaller pictures: the largest odd window), mean over channels.
   """
   return jnp.mean(_similarity(a, b, _window(a.shape[1:3])), axis=(1, 2, 3))
+
+
+def similar(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """`ssim` on the host, of float pictures that may be beyond [0, 1]; float64 `[n]`."""
+  return _similarity(a, b, _window(a.shape[1:3])).mean((1, 2, 3), dtype=np.float64)
 
 
 def picture(clean: np.ndarray, protected: np.ndarray, strip: int = 256) -> dict[str, float]:

@@ -216,7 +216,7 @@ def draw(how: Recipe, seed: int, data: Data, t: int) -> dict:
 
 def finish(state: State, data: Data) -> Data:
   """The pictures with their patterns in whole grey levels."""
-  return publish.add_patterns(data, grey_levels(state), np.asarray(state.groups))
+  return publish.add_patterns(data, state.delta, grey_levels(state), np.asarray(state.groups))
 
 
 def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:

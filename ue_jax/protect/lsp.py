@@ -26,10 +26,15 @@ DIMENSIONS = 2048  # of a cloud at most: its linear mix is a square matrix a cla
 
 
 class State(NamedTuple):
-  """`cells` int16 `[n, rows, columns, c]`: the patches of each picture in grey levels; `side` int32 of a patch."""
+  """The patches of each picture `[n, rows, columns, c]` and the `side` int32 of one.
+
+  Attributes:
+    crafted: float32, in units of [0, 1]; cells: int16, in grey levels.
+  """
 
   key: jax.Array
   step: jax.Array
+  crafted: jax.Array
   cells: jax.Array
   side: jax.Array
 
@@ -83,16 +88,16 @@ def protect(
     _check_dimensions(dimensions, classes, side)
     some, index = clouds(key_clouds, classes, dimensions, separation), jnp.asarray(data.arrays["index"], jnp.int32)
     cells = points(key_points, index, groups, some, eps, shape, side, norm)
-    return State(key, jnp.int32(0), _grey(cells, eps, norm, quantise), jnp.int32(side))
+    return State(key, jnp.int32(0), cells, _grey(cells, eps, norm, quantise), jnp.int32(side))
 
   def step(state: State, batch, axis=None):
     del batch, axis
     return state._replace(step=state.step + 1), {}
 
   def finish(state: State, data: Data) -> Data:
-    cells, shape = np.asarray(state.cells), data.arrays["image"].shape[1:]
-    paint = lambda image, rows: publish.add(image, mosaic(cells[rows], int(state.side), *shape[:2]))
-    return publish.publish(data, paint, quantise="none")
+    both, sides = [np.asarray(state.crafted), np.asarray(state.cells)], data.arrays["image"].shape[1:3]
+    noise = lambda rows: (mosaic(cells[rows], int(state.side), *sides) for cells in both)
+    return publish.publish(data, lambda image, rows: publish.noised(image, *noise(rows)), quantise="none")
 
   return Procedure(init, step, finish, steps=0)
 

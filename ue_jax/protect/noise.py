@@ -16,21 +16,27 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pictures import to_float
 from ue_jax.core.procedure import Procedure
 from ue_jax.protect import surrogate as surrogates
-from ue_jax.protect.publish import check_budget, labels_of, most_levels, paint_levels, publish, set_rows
+from ue_jax.protect.publish import Painted, check_budget, labels_of, most_levels, paint_levels, publish, set_rows
 
 KINDS = ("clean", "sample", "cluster", "class", "permuted", "universal")
 _FORGIVEN = 1e-6  # share of an L2 budget: an eps that is meant to be whole levels is off by its own rounding
 
 
 class State(NamedTuple):
-  """`groups` int32 `[n]`: rows of one group share a pattern. `grey`: its height in grey levels, int32."""
+  """`groups` int32 `[n]`: rows of one group share a pattern.
+
+  Attributes:
+    grey: its height in whole grey levels, int32. height: before it was rounded down, float32.
+  """
 
   key: jax.Array
   step: jax.Array
   groups: jax.Array
   grey: jax.Array
+  height: jax.Array
 
 
 def protect(
@@ -87,8 +93,10 @@ def protect(
   def init(key, data: Data) -> State:
     set_rows(data, "train")
     budget = jnp.asarray(0 if kind == "clean" else eps, jnp.float32)
-    grey = most_levels(budget) if norm == "linf" else _level(eps if kind != "clean" else 0.0, data)
-    return State(key, jnp.int32(0), grouped(key, data), grey)
+    grey, height = most_levels(budget), 255 * budget
+    if norm == "l2":
+      grey, height = _level(eps if kind != "clean" else 0.0, data), budget / _one_level(data)
+    return State(key, jnp.int32(0), grouped(key, data), grey, height)
 
   def step(state: State, batch, axis=None):
     del batch, axis
@@ -96,8 +104,13 @@ def protect(
 
   def finish(state: State, data: Data) -> Data:
     shape = data.arrays["image"].shape[1:]
-    drawn = np.asarray(state.groups)
-    paint = lambda image, rows: _painted(image, signs(state.key, jnp.asarray(drawn[rows]), shape), state.grey)
+    drawn, height = np.asarray(state.groups), np.float32(state.height) / np.float32(255)
+
+    def paint(image, rows):
+      """The block with its signs."""
+      pattern = signs(state.key, jnp.asarray(drawn[rows]), shape)
+      return Painted(_painted(image, pattern, state.grey), to_float(image) + np.asarray(pattern) * height)
+
     return publish(data, paint, quantise="none")
 
   return Procedure(init, step, finish, steps=0)
@@ -154,11 +167,16 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
 
 def _level(eps, data: Data) -> jax.Array:
   """The largest whole grey level, int32, of which a pattern of the Data's size has an L2 norm within eps."""
-  level = np.float32(np.sqrt(np.prod(data.arrays["image"].shape[1:])) / 255)
+  level = _one_level(data)
   if isinstance(eps, (int, float)) and eps > 0:
     least = f"one grey level is {level:.4f} at this size; use at least that, or 0"
     require(eps >= level * (1 - _FORGIVEN), "protect.eps", eps, least)
   return jnp.floor(jnp.asarray(eps, jnp.float32) / level * (1 + _FORGIVEN)).astype(jnp.int32)
+
+
+def _one_level(data: Data) -> np.float32:
+  """The L2 norm of a pattern of one grey level."""
+  return np.float32(np.sqrt(np.prod(data.arrays["image"].shape[1:])) / 255)
 
 
 @jax.jit

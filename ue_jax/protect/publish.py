@@ -7,6 +7,7 @@ published, and no float copy of a data set is ever made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,19 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
-from ue_jax.core.pictures import to_bytes
+from ue_jax.core.pictures import to_bytes, to_float
+from ue_jax.protect import crafted as audits
 
-# (image uint8 [b, h, w, c], rows int [b]) -> uint8, or float in [0, 1], [b, h', w', c]
-Paint = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+class Painted(NamedTuple):
+  """Pictures `[b, h, w, c]`: uint8 as they are published, and float32 as they were crafted, neither rounded nor cut."""
+
+  image: np.ndarray
+  crafted: np.ndarray
+
+
+# (image uint8 [b, h, w, c], rows int [b]) -> Painted; or floats in [0, 1]; or uint8, where nothing else was crafted
+Paint = Callable[[np.ndarray, np.ndarray], Painted | np.ndarray]
 QUANTISE = ("round", "floor", "none")
 
 
@@ -36,15 +46,19 @@ def publish(
 
   Returns:
     Data with the rows outside `train` unchanged; the appended rows copy all other arrays, `index` included.
+    `info["crafted"]` says how far the rows of `train` were from the clean ones before they became bytes
+    (`crafted.summary`); it is not there for a paint that knows bytes only.
 
   Raises:
     Invalid: for an unknown quantisation, or floats with `none`.
   """
   train, test = set_rows(data, "train"), np.asarray(data.sets.get("test", ()), np.int32)
-  image = data.arrays["image"].copy()
-  repaint(image, data.arrays["image"], paint, train, train, quantise, chunk)
+  image, info = data.arrays["image"].copy(), {k: v for k, v in data.info.items() if k != "crafted"}
+  seen = repaint(image, data.arrays["image"], paint, train, train, quantise, chunk, audit=True)
+  if seen:
+    info["crafted"] = audits.summary(seen, image.shape[1:3])
   if not len(test):
-    return Data({**data.arrays, "image": image}, data.sets, data.info)
+    return Data({**data.arrays, "image": image}, data.sets, info)
   copies = {"test_protected": paint} if copies is None else copies
   parts, sets = [image], dict(data.sets)
   for number, (name, painter) in enumerate(copies.items()):
@@ -53,20 +67,31 @@ def publish(
     sets[name] = np.arange(len(test), dtype=np.int32) + len(image) + number * len(test)
     parts.append(part)
   again = {name: np.concatenate([a, *[a[test]] * len(copies)]) for name, a in data.arrays.items() if name != "image"}
-  return Data({**again, "image": np.concatenate(parts)}, sets, data.info)
+  return Data({**again, "image": np.concatenate(parts)}, sets, info)
 
 
-def repaint(out, image, paint: Paint, rows, into, quantise: str, chunk: int) -> None:
-  """Writes the painted pictures of `rows` of `image` to the positions `into` of `out`, a block at a time."""
+def repaint(
+  out, image, paint: Paint, rows, into, quantise: str, chunk: int, audit: bool = False
+) -> list[audits.Seen]:
+  """Writes the painted pictures of `rows` of `image` to the positions `into` of `out`, a block at a time.
+
+  With `audit` it returns what the pictures were as crafted; nothing for a paint that knows bytes only.
+  """
   require(quantise in QUANTISE, "protect.quantise", quantise, f"choose one of {list(QUANTISE)}")
+  seen: list[audits.Seen] = []
   for start in range(0, len(rows), chunk):
     part = rows[start : start + chunk]
     padded = np.resize(part, min(chunk, len(rows)))  # one shape, so that a jitted paint compiles once
-    painted = np.asarray(paint(image[padded], padded))[: len(part)]
+    painted = paint(image[padded], padded)
+    painted, crafted = painted if isinstance(painted, Painted) else (painted, painted)
+    painted, crafted = np.asarray(painted)[: len(part)], np.asarray(crafted)[: len(part)]
+    if audit and crafted.dtype != np.uint8:
+      seen.append(audits.look(image[part], crafted, max(audits.MOST - start, 0)))
     if painted.dtype != np.uint8:
       require(quantise != "none", "protect.quantise", quantise, "use 'round' or 'floor': this protection gives floats")
       painted = to_bytes(painted, quantise)
     out[into[start : start + chunk]] = painted
+  return seen
 
 
 def rewrite(data: Data, fn: Callable, *, test: bool, quantise: str = "round", chunk: int = 1024) -> Data:
@@ -105,15 +130,27 @@ def add(image: np.ndarray, whole: np.ndarray) -> np.ndarray:
   return np.clip(image.astype(np.int16) + whole, 0, 255).astype(np.uint8)
 
 
-def add_patterns(data: Data, whole: np.ndarray, places: np.ndarray) -> Data:
+def noised(image: np.ndarray, delta: np.ndarray, whole: np.ndarray) -> Painted:
+  """uint8 pictures plus perturbations: as published with whole grey levels, as crafted with `delta` in [0, 1]."""
+  return Painted(add(image, whole), to_float(image) + np.asarray(delta, np.float32))
+
+
+def add_patterns(data: Data, delta: np.ndarray, whole: np.ndarray, places: np.ndarray) -> Data:
   """The protected Data with the pattern `whole[places[row]]` added to every row that is published.
 
   Args:
-    whole: grey levels int16 `[m, h, w, c]`.
+    delta: the patterns as they were crafted, float32 `[m, h, w, c]` in units of [0, 1]: they are measured only.
+    whole: the patterns in grey levels, int16 `[m, h, w, c]`.
     places: int `[n]`, of every row of `data`; m stands for no pattern.
   """
-  whole = np.concatenate([whole, np.zeros_like(whole[:1])])
-  return publish(data, lambda image, rows: add(image, whole[places[rows]]), quantise="none")
+
+  def of(patterns, at):
+    picked = patterns[np.minimum(at, len(patterns) - 1)]
+    picked[at >= len(patterns)] = 0
+    return picked
+
+  both = np.asarray(delta), whole
+  return publish(data, lambda image, rows: noised(image, *(of(x, places[rows]) for x in both)), quantise="none")
 
 
 def stretch(delta, height: int, width: int):

@@ -135,7 +135,7 @@ def protect(
 
     def paint(image, rows):
       delta = compiled(net.params, net.state, to_float(image), labels[rows], index[rows], state.eps, key)
-      return publish.add(image, publish.levels(delta, state.eps))
+      return publish.noised(image, delta, publish.levels(delta, state.eps))
 
     return publish.publish(data, paint, quantise="none", chunk=batch_size)
 

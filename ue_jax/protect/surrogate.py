@@ -11,9 +11,10 @@ import numpy as np
 
 from ue_jax.cluster import k_means
 from ue_jax.core import keys
-from ue_jax.core.errors import require
+from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.pictures import to_float
+from ue_jax.models import model as models
 from ue_jax.protect.publish import set_rows
 
 
@@ -73,6 +74,30 @@ def look(x: jax.Array, view: View, key: jax.Array | None = None, index: jax.Arra
   return jax.vmap(one)(x, index)
 
 
+SIDES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)
+
+
+def check_size(subject: Subject, shape: tuple[int, ...], view: View = View()) -> None:
+  """Raises Invalid if the parameters of a surrogate are for another size than it sees of pictures `[..., h, w, c]`.
+
+  A flat head, or places that are learned, fit one size only, which is looked for among the usual ones.
+  """
+
+  def fits(*size: int) -> bool:
+    example = jax.ShapeDtypeStruct((1, *size), jnp.float32)
+    return models.fits(subject.model, subject.params, subject.state, example)
+
+  sees, channels = (*input_size(view, shape), shape[-1]), shape[-1]
+  if fits(*sees):
+    return
+  usual = ((side, side, c) for c in (channels, *{1, 3} - {channels}) for side in SIDES)
+  own = next((size for size in usual if fits(*size)), None)
+  named = lambda size: "x".join(map(str, size)) if size else "another size"
+  fix = f"train it on pictures of {named(sees)}, or take a network of any size (a cnn with head='mean', a resnet)"
+  fix += f"; methods with a `size` see pictures at size={own[0]}" if own and own[2] == channels else ""
+  raise Invalid("protect.surrogate", f"made for {named(own)} pictures, sees {named(sees)}", fix)
+
+
 def see(model, params, state, x: jax.Array, view: View) -> jax.Array:
   """The surrogate's features float32 `[b, d]` of pictures of its input size; always in evaluation mode."""
   out = model.apply(params, x, state=state, train=False)
@@ -80,7 +105,12 @@ def see(model, params, state, x: jax.Array, view: View) -> jax.Array:
 
 
 def features(subject: Subject, image: np.ndarray, view: View, chunk: int = 256) -> np.ndarray:
-  """The features of all pictures uint8 `[n, h, w, c]`, float32 `[n, d]`, computed `chunk` at a time."""
+  """The features of all pictures uint8 `[n, h, w, c]`, float32 `[n, d]`, computed `chunk` at a time.
+
+  Raises:
+    Invalid: for a surrogate of pictures of another size.
+  """
+  check_size(subject, image.shape, view)
   compiled = _compiled(subject.model, view)
   n, size = len(image), min(chunk, len(image))
   out = None
@@ -109,7 +139,8 @@ def group(
     normalise: True brings every feature to mean 0 and deviation 1 over `train` first.
 
   Raises:
-    Invalid: for k outside 1..the number of train rows, an unknown feature, or features that are not finite.
+    Invalid: for k outside 1..the number of train rows, an unknown feature, a surrogate of pictures of another size, or
+      features that are not finite.
   """
   train = set_rows(data, "train")
   require(isinstance(k, int) and 1 <= k <= len(train), "protect.k", k, f"choose 1 to {len(train)}, the train pictures")

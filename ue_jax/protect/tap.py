@@ -47,7 +47,7 @@ class State(NamedTuple):
 
   Attributes:
     delta: float32 `[m, h, w, c]`, of the part and run at hand; best, value: the best of its runs, and how good each is.
-    whole: int16 `[parts * m, h, w, c]`, the finished perturbations in grey levels.
+    finished: float32 `[parts * m, h, w, c]`, the finished perturbations.
     eps, most: the budget, and in whole grey levels.
     surrogate: frozen (params, state), of all networks on a leading axis.
     centers: float32 `[networks, classes, d]`, mean features of the classes; zeros with d = 1 for the cross entropy.
@@ -58,7 +58,7 @@ class State(NamedTuple):
   delta: jax.Array
   best: jax.Array
   value: jax.Array
-  whole: jax.Array
+  finished: jax.Array
   eps: jax.Array
   most: jax.Array
   surrogate: Any
@@ -98,7 +98,7 @@ def protect(
     parts: pictures are crafted in so many parts one after another, to bound the memory.
     copies: True crafts the test pictures of `test_protected`, too; False leaves them as they are.
     checkpoints: further networks of the surrogate's model: all are followed at once, by the mean of their gradients.
-      Published: 15 or 30 points of one training. Not for configs.
+      Published: 15 or 30 points of one training. In a config: the steps of the surrogate's training.
 
   Metrics: `loss`, and `reached`: share of pictures that the surrogate takes for the target class (with `away`: for any
   but the own); means over the networks.
@@ -166,6 +166,10 @@ def begin(how: Recipe, key: jax.Array, data: Data) -> State:
   train, image = publish.set_rows(data, "train"), data.arrays["image"]
   if isinstance(how.offset, int) and how.target == "next":
     require(how.offset % classes != 0, "protect.offset", how.offset, f"use 1 to {classes - 1}: not the class itself")
+  given = all(isinstance(net, Subject) for net in how.networks)
+  fix = "give Subjects; in a config, steps of config.surrogate.train"
+  require(given, "protect.checkpoints", how.networks[1:], fix)
+  surrogates.check_size(how.networks[0], image.shape)
   nets = [(net.params, net.state) for net in how.networks]
   got = classes_of(how.model, *nets[0], image[:1])
   require(got == classes, "protect.surrogate", f"{got} classes", f"train one on '{how.label}', which has {classes}")
@@ -178,10 +182,10 @@ def begin(how: Recipe, key: jax.Array, data: Data) -> State:
   size, shape = parted.size(len(parted.rows(data, how.copies)), how.parts), image.shape[1:]
   budget = jnp.asarray(how.eps, jnp.float32)
   most = publish.most_levels(budget) if how.norm == "linf" else jnp.int32(255)
-  zeros, whole = jnp.zeros((size, *shape), jnp.float32), jnp.zeros((size * how.parts, *shape), jnp.int16)
+  zeros, none = jnp.zeros((size, *shape), jnp.float32), jnp.zeros((size * how.parts, *shape), jnp.float32)
   worst = jnp.full(size, LEAST)
   frozen = jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets)
-  return State(key, jnp.int32(0), zeros, zeros, worst, whole, budget, most, frozen, centers)
+  return State(key, jnp.int32(0), zeros, zeros, worst, none, budget, most, frozen, centers)
 
 
 def advance(how: Recipe, state: State, batch, axis=None) -> tuple[State, dict]:
@@ -262,10 +266,10 @@ def draw(how: Recipe, seed: int, data: Data, t: int) -> dict:
 
 def finish(how: Recipe, state: State, data: Data) -> Data:
   """The pictures with their perturbations in whole grey levels."""
-  done = parted.rows(data, how.copies)
-  place = np.full(data.n, len(done), np.int32)
-  place[done] = np.arange(len(done))
-  return publish.add_patterns(data, np.asarray(state.whole)[: len(done)], place)
+  rows = parted.rows(data, how.copies)
+  place = np.full(data.n, len(rows), np.int32)
+  place[rows] = np.arange(len(rows))
+  return publish.add_patterns(data, np.asarray(state.finished)[: len(rows)], grey_levels(state)[: len(rows)], place)
 
 
 def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -273,18 +277,23 @@ def painter(state: State, data: Data) -> Callable[[np.ndarray, int], np.ndarray]
   train = publish.set_rows(data, "train")
   place = np.full(data.n, len(train), np.int32)
   place[train] = np.arange(len(train))
-  return publish.pattern_painter(np.asarray(state.whole)[: len(train)], place)
+  return publish.pattern_painter(grey_levels(state)[: len(train)], place)
+
+
+def grey_levels(state: State) -> np.ndarray:
+  """The finished perturbations in whole grey levels, int16, none beyond floor(255 eps) under `linf`."""
+  most = int(state.most)
+  return np.clip(np.round(np.asarray(state.finished) * np.float32(255)), -most, most).astype(np.int16)
 
 
 def store(state: State, number, last, at, delta, best, value) -> State:
-  """The state after a step on part `number`: its new rows written to `at`, and to `whole` if it was the `last`."""
+  """The state after a step on part `number`: its new rows written to `at`, and to `finished` if it was the `last`."""
   put = lambda old, new: old.at[at].set(new, mode="drop")
   delta, best, value = put(state.delta, delta), put(state.best, best), put(state.value, value)
   size = len(delta)
-  before = jax.lax.dynamic_slice_in_dim(state.whole, number * size, size)
-  levels = jnp.clip(jnp.round(best * 255).astype(jnp.int32), -state.most, state.most).astype(jnp.int16)
-  whole = jax.lax.dynamic_update_slice_in_dim(state.whole, jnp.where(last, levels, before), number * size, 0)
-  return state._replace(step=state.step + 1, delta=delta, best=best, value=value, whole=whole)
+  before = jax.lax.dynamic_slice_in_dim(state.finished, number * size, size)
+  finished = jax.lax.dynamic_update_slice_in_dim(state.finished, jnp.where(last, best, before), number * size, 0)
+  return state._replace(step=state.step + 1, delta=delta, best=best, value=value, finished=finished)
 
 
 def apart(features: jax.Array, centers: jax.Array) -> jax.Array:

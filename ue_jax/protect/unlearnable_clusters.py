@@ -202,9 +202,9 @@ def protect(
   def finish(state: State, data: Data) -> Data:
     if mode == "img" and size:
       data = _resized(data, view)
-    whole = publish.stretch(grey_levels(state), *data.arrays["image"].shape[1:3])
-    labels = np.asarray(state.labels)
-    return publish.publish(data, lambda image, rows: publish.add(image, whole[labels[rows]]), quantise="none")
+    sides = data.arrays["image"].shape[1:3]
+    delta, whole = (publish.stretch(x, *sides) for x in (np.asarray(state.delta), grey_levels(state)))
+    return publish.add_patterns(data, delta, whole, np.asarray(state.labels))
 
   @jax.jit
   def look_at(state: State, image, own):

@@ -65,9 +65,9 @@ def train(
     if change:  # as `supervised.objective` draws it
       targets = jax.nn.one_hot(targets, classes_of(model, state.params, state.state, images), dtype=jnp.float32)
       images, targets = change(jax.random.split(key)[0], images, targets)
+    attack = jax.random.fold_in(key, 2)  # 0 and 1 are the parts of `supervised.objective`: pictures and network
     delta = perturb(
-      model, state.params, state.state, images, targets, eps, jax.random.fold_in(key, 1), step_size, attack_steps, norm,
-      restarts,
+      model, state.params, state.state, images, targets, eps, attack, step_size, attack_steps, norm, restarts
     )  # fmt: skip
     return plain.step(state, {**batch, "image": images + delta, label: targets}, axis)
 

@@ -30,6 +30,7 @@ def train(
   label: str = "label",
   train_set: str = "train",
   steps: int = 1000,
+  until: int = 0,
   batch_size: int = 128,
   rate: Any = 1e-3,
   optimizer: str = "adam",
@@ -56,6 +57,7 @@ def train(
     label: name of the label array.
     train_set: the set to train on.
     steps: gradient steps; `batch_size` samples each.
+    until: the step at which to stop, a point of the training of `steps` with the same bits; 0: at its end.
     rate, optimizer, schedule, warmup, final, milestones, drop, weight_decay, momentum, nesterov, clip: see
       `optim.make`.
     trainable: regular expression of the leaves to train; the others keep their bits.
@@ -71,6 +73,8 @@ def train(
       classes than the model.
   """
   require(isinstance(steps, int) and steps >= 0, "train.steps", steps, "give a whole number >= 0")
+  good = isinstance(until, int) and 0 <= until <= steps
+  require(good, "train.until", until, f"give a step of the training, at most {steps}, or 0")
   require(isinstance(batch_size, int) and batch_size >= 1, "train.batch_size", batch_size, "give a whole number >= 1")
   tx = optim.make(
     optimizer, rate, max(steps, 1), schedule=schedule, warmup=warmup, final=final, milestones=tuple(milestones),
@@ -93,7 +97,7 @@ def train(
   terms = objective(model, label, augments.build(augment) if augment else None) if terms is None else terms
   return descend(
     terms, tx, start=begin, finish=finish,
-    batch=batches.epochs(train_set, batch_size, ("image", label)), steps=steps, probe=probe, every=every,
+    batch=batches.epochs(train_set, batch_size, ("image", label)), steps=until or steps, probe=probe, every=every,
     convolutional=model.convolutional,
   )  # fmt: skip
 
