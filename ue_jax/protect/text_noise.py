@@ -120,8 +120,13 @@ def perturb(generator: Subject, text: jax.Array, latent: jax.Array, eps, squash:
 
 def levels(generator: Subject, text, latent, eps, side: tuple[int, int], squash: str = "clamp") -> np.ndarray:
   """The perturbations of texts in whole grey levels, int16 `[b, *side, c]`, none beyond floor(255 eps)."""
+  return publish.levels(crafted(generator, text, latent, eps, side, squash), eps)
+
+
+def crafted(generator: Subject, text, latent, eps, side: tuple[int, int], squash: str = "clamp") -> np.ndarray:
+  """The perturbations of texts at the size of pictures, float32 `[b, *side, c]` within eps."""
   delta = _perturb(generator.model, generator.params, generator.state, text, latent, jnp.float32(eps), squash)
-  return publish.levels(fitted(np.asarray(delta), *side), eps)
+  return fitted(np.asarray(delta), *side)
 
 
 @functools.partial(jax.jit, static_argnums=0)
