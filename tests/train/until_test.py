@@ -135,7 +135,7 @@ def test_a_score_of_ones_own_and_every_way_of_spreading_stop_alike():
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
   procedure = stopping.until(ascent(), "p", 0.12, 3)
   whole = loop.fit(procedure, ASKED, mode="one", steps_per_call=2)
-  keeper, polls = checkpoint.Keeper(tmp_path), iter("xx")
+  keeper, polls = checkpoint.Keeper(tmp_path), iter("xx")  # says no twice, then yes
   with pytest.raises(loop.Interrupted):
     loop.fit(procedure, ASKED, mode="one", steps_per_call=2, keeper=keeper, stop=lambda: next(polls, None) is None)
   resumed = loop.fit(procedure, ASKED, mode="one", steps_per_call=2, keeper=keeper)
