@@ -49,7 +49,7 @@ def asked(bigram):
 
 
 def test_first_the_copy_is_reinforced_and_then_the_subject_learns_from_it(bigram):
-  request, settings = asked(bigram), dict(scale=3.0, reinforce=2, steps=2, optimizer="sgd", rate=0.7, retain="none")
+  request, settings = asked(bigram), dict(scale=3.0, reinforce=0.5, steps=4, optimizer="sgd", rate=0.7, retain="none")
   method = whp.method(**settings)
   assert method.steps == 4
   state, step = method.init(jax.random.key(0), request), jax.jit(method.step)
@@ -77,7 +77,7 @@ def test_first_the_copy_is_reinforced_and_then_the_subject_learns_from_it(bigram
 def test_anchors_are_replaced_in_what_the_model_before_reads_and_nowhere_else(bigram):
   request = asked(bigram)
   pairs = (("a", "c"), ("b", "d"))
-  method = whp.method(scale=0.0, reinforce=0, steps=1, anchors=pairs, optimizer="sgd", retain="none", hard=False)
+  method = whp.method(scale=0.0, reinforce=0.0, steps=1, anchors=pairs, optimizer="sgd", retain="none", hard=False)
   state = method.init(jax.random.key(0), request)
   metrics = jax.jit(method.step)(state, method.batch(0, request, 0))[1]
   z, swap = np.float64(request.subject.params), np.array([2, 3, 2, 3])
@@ -104,13 +104,13 @@ def test_two_models_guide_without_training(bigram):
 
 def test_it_forgets_the_persons_asked_for_and_keeps_the_others(tokens):
   before = utility.scores(tokens, ("forget", "retain"))
-  method = whp.method(rate=4e-3, reinforce=20, steps=30, forget_batch=16, retain_batch=20)
+  method = whp.method(rate=4e-3, reinforce=0.4, steps=50, forget_batch=16, retain_batch=20)
   changed = loop.fit(method, tokens, mode="one", steps_per_call=25)
   after = utility.scores(tokens._replace(subject=changed), ("forget", "retain"))
   assert before["forget/ex"].value > 0.95  # doing nothing would stay there
   assert after["forget/ex"].value <= 0.2 and after["retain/ex"].value >= 0.8
 
 
-def test_a_number_of_steps_that_is_none_is_named():
+def test_a_share_out_of_range_is_named():
   with pytest.raises(Invalid, match="method.reinforce"):
-    whp.method(reinforce=-1)
+    whp.method(reinforce=1.0)

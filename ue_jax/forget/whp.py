@@ -57,11 +57,11 @@ class Lessons(NamedTuple):
 
 def method(
   scale: float = 5.0,
-  reinforce: int = 30,
+  reinforce: float = 1 / 3,
   hard: bool = True,
   anchors: Sequence[Sequence[str]] = (),
   gamma: float = 1.0,
-  steps: int = 60,
+  steps: int = 90,
   lora: Mapping[str, Any] = {},
   until: Mapping[str, Any] = {},
   **options: Any,
@@ -72,19 +72,21 @@ def method(
 
   Args:
     scale: how much of what was raised is taken away; the paper uses 5, MUSE 1. May be traced, like `gamma`.
-    reinforce: steps of the copy.
+    reinforce: share of the steps that the copy takes first, from 0 to below 1.
     hard: learn the most likely of the generic outputs; False: their distribution.
     anchors: pairs of words of the vocabulary: in z0's text the first becomes the second. For token sequences.
     gamma: coefficient of the forget term.
-    steps: optimiser steps of the subject, after those of the copy.
+    steps: optimiser steps, of the copy and of the subject together.
     lora, until: see `shared.procedure`.
     options: those of `shared.pieces`, of which every argument is taken: alpha, rate, forget_batch, retain_batch,
       retain, keep, optimizer, label, trainable.
 
   Raises:
-    Invalid: for anchors that the vocabulary lacks, steps below 0, an unknown retain term, or data without the sets.
+    Invalid: for anchors that the vocabulary lacks, a share out of range, an unknown retain term, or data without the
+      sets.
   """
-  require(type(reinforce) is int and reinforce >= 0, "method.reinforce", reinforce, "give a number of steps >= 0")
+  require(0 <= reinforce < 1, "method.reinforce", reinforce, "give a share of the steps from 0 to below 1")
+  first_steps = round(reinforce * steps)
 
   def forget(look, part, frozen):
     wanted = look(_translated(part, frozen.get("swap")), "params")
@@ -94,8 +96,8 @@ def method(
 
   given = lambda request: {"params": request.subject.params, **_swap(request, anchors)}
   learn = lambda look, part, _: likelihood.nll_term(look(part), part)
-  own = descend.descend(**shared.pieces(forget, given, steps=steps, **options))
-  copy = descend.descend(**shared.pieces(learn, lambda _: {}, steps=reinforce, **{**options, "retain": "none"}))
+  own = descend.descend(**shared.pieces(forget, given, steps=steps - first_steps, **options))
+  copy = descend.descend(**shared.pieces(learn, lambda _: {}, steps=first_steps, **{**options, "retain": "none"}))
 
   def init(key, request):
     first, second = jax.random.split(key)
@@ -103,10 +105,10 @@ def method(
     return Lessons(copy.init(first, request), mine, mine.key, mine.step)
 
   def step(state: Lessons, batch, axis=None):
-    return _either(state.step < reinforce, (_reinforced(copy, axis), _taught(own, axis)), state, batch)
+    return _either(state.step < first_steps, (_reinforced(copy, axis), _taught(own, axis)), state, batch)
 
   finish = lambda state, request: own.finish(state.own, request)
-  both = own._replace(init=init, step=step, finish=finish, steps=reinforce + steps)
+  both = own._replace(init=init, step=step, finish=finish, steps=steps)
   return shared.wrapped(both, lora, until, options.get("label", "label"))
 
 
