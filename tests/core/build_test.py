@@ -59,4 +59,6 @@ def test_equal_settings_give_one_and_the_same_and_what_cannot_be_hashed_is_made_
   assert factory(steps=2) is factory(steps=2) and factory(steps=2) is not factory(steps=3)
   assert factory(rate=1) is not factory(rate=1.0), "a whole number is not a float"
   assert factory(names=["a"]) is not factory(names=["a"])
-  assert len(made) == 6 and inspect.signature(factory).parameters["rate"].default == 0.1
+  assert factory(names={"a": {"b": 1}}) is factory(names={"a": {"b": 1}}) is not factory(names={"a": {"b": 1.0}})
+  assert factory(names={"a": ["b"]}) is not factory(names={"a": ["b"]})
+  assert len(made) == 10 and inspect.signature(factory).parameters["rate"].default == 0.1

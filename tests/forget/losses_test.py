@@ -205,6 +205,22 @@ def test_rmu_turns_the_hidden_states_of_the_forget_set_alone_and_no_later_block(
   assert tree.fingerprint(request.subject.params["block_0"]) != tree.fingerprint(changed.params["block_0"])
 
 
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_the_length_that_rmu_steers_to_is_fixed_or_that_of_the_sample_before(steered, adaptive):
+  """Adaptive RMU: scale times the mean norm over the targets of the sample itself, under the model before."""
+  request, _, _ = steered
+  method = rmu.method(layer=0, scale=3.0, adaptive=adaptive, forget_batch=16, retain_batch=20)
+  state, batch = method.init(keys.key(0), request), method.batch(0, request, 0)
+  got = jax.jit(method.step)(state, batch)[1]["forget"]
+  part, u = batch["forget"], np.float64(state.frozen["u"])
+  h = np.float64(rmu.hidden(request.subject.model.apply, request.subject.params, {}, part["ids"], "block_0/residual"))
+  each = []
+  for rows, at in zip(h, part["mask"] > 0):
+    length = 3.0 * np.mean(np.linalg.norm(rows[at], axis=-1)) if adaptive else 3.0
+    each.append(np.mean((rows[at] - length * u) ** 2))
+  assert float(got.total / got.weight) == pytest.approx(np.mean(each), rel=1e-4) and len(each) == float(got.weight)
+
+
 def test_rmu_trains_only_what_it_is_told_to(tokens):
   method = rmu.method(trainable="block_0/down", steps=2, forget_batch=8, retain_batch=8)
   changed = loop.fit(method, tokens, mode="one")

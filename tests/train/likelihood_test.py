@@ -41,6 +41,19 @@ def test_log_prob_of_a_picture_is_that_of_its_label():
   np.testing.assert_array_equal(n, [1, 0])
 
 
+def test_a_sample_is_exact_if_every_target_is_the_most_likely_output():
+  best = TABLE.argmax(-1)
+  ids = IDS.copy()
+  ids[0, 2], ids[1, 2] = best[ids[0, 1]], best[ids[1, 1]]
+  ids[1, 3] = (best[ids[1, 2]] + 1) % 4  # one of two is wrong
+  ids[2, 2:] = best[ids[2, 1]], best[best[ids[2, 1]]]
+  batch = {"ids": np.concatenate([ids, ids[:1]]), "mask": np.concatenate([MASK, MASK[:1] * 0])}  # the last: padding
+  found = likelihood.exact(jnp.asarray(TABLE)[batch["ids"]], batch)
+  assert found.tolist() == [1, 0, 1, 0] and found.dtype == jnp.float32
+  picture = {"image": np.zeros((3, 1)), "label": np.int32([1, 0, 1]), "mask": np.float32([1, 1, 0])}
+  assert likelihood.exact(jnp.float32([[0, 1], [0, 1], [0, 1]]), picture).tolist() == [1, 0, 0]
+
+
 def test_nll_is_a_mean_over_targets_and_not_over_samples():
   term = likelihood.nll_term(jnp.asarray(TABLE)[IDS], BATCH, -2.0)
   s, n = oracle()

@@ -1,5 +1,6 @@
 """Losses against numpy in float64."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,3 +63,16 @@ def test_kl_is_that_of_the_distributions_zero_for_equal_and_not_symmetric():
   np.testing.assert_allclose(losses.kl(p, q), wanted, rtol=1e-4, atol=1e-6)
   np.testing.assert_allclose(losses.kl(p, p + np.float32(3)), 0, atol=1e-5)
   assert np.abs(np.asarray(losses.kl(p, q) - losses.kl(q, p))).max() > 0.1
+
+
+def test_the_slope_of_the_divergence_is_that_of_its_definition_and_exactly_zero_between_equals():
+  p, q = (jnp.asarray(np.random.default_rng(seed).normal(size=(3, 7)) * 4, jnp.float32) for seed in (0, 1))
+
+  def plain(p, q):
+    log_p, log_q = jax.nn.log_softmax(p), jax.nn.log_softmax(q)
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q))
+
+  got, want = (jax.grad(fn, (0, 1))(p, q) for fn in (lambda p, q: losses.kl(p, q).sum(), plain))
+  for a, b in zip(got, want):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+  assert not np.any(jax.grad(lambda q: losses.kl(p, q).sum())(p))

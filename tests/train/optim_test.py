@@ -54,6 +54,15 @@ def test_leaves_outside_the_mask_keep_every_bit(name):
   assert (np.asarray(out["body"]["w"]) != np.asarray(PARAMS["body"]["w"])).all()
 
 
+def test_entries_outside_of_where_keep_every_bit_and_the_others_move_as_if_alone():
+  hit = {"body": {"w": jnp.array([[True], [False]])}, "head": {"w": jnp.array([False, False, True])}}
+  tx = optim.make("adamw", 0.1, weight_decay=0.1)
+  whole, part = run(tx), run(optim.where(tx, hit))
+  for name, there in (("body", hit["body"]["w"]), ("head", hit["head"]["w"])):
+    want = np.where(there, whole[name]["w"], PARAMS[name]["w"])  # adamw treats every entry for itself
+    assert want.tobytes() == np.asarray(part[name]["w"]).tobytes(), "decay and -0.0 included"
+
+
 def test_clipping_sees_the_trained_leaves_only():
   out = run(optim.make("sgd", 1.0, 9, momentum=0.0, clip=0.25, train="head"), steps=1)
   np.testing.assert_allclose(np.linalg.norm(out["head"]["w"] - PARAMS["head"]["w"]), 0.25, rtol=1e-5)

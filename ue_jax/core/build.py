@@ -69,12 +69,13 @@ def build(kind: str, name: str, /, **kwargs: Any) -> Any:
 def remembered(factory: Callable[..., Any]) -> Callable[..., Any]:
   """The factory that gives one and the same result for equal settings: what was compiled for it serves again.
 
-  What cannot be hashed (arrays, a subject, a traced number) is made anew every time.
+  Settings may be nested dicts. What cannot be hashed (arrays, a subject, a traced number) is made anew every time.
   """
   held = functools.lru_cache(maxsize=32, typed=True)(factory)
 
   @functools.wraps(factory)
   def make(*args: Any, **kwargs: Any) -> Any:
+    kwargs = {name: _Nested(x) if type(x) is dict else x for name, x in kwargs.items()}
     try:
       hash((args, *kwargs.values()))
     except TypeError:
@@ -82,6 +83,19 @@ def remembered(factory: Callable[..., Any]) -> Callable[..., Any]:
     return held(*args, **kwargs)
 
   return make
+
+
+class _Nested(dict):
+  """Nested settings, which nobody changes: equal ones, of equal types, are one key."""
+
+  def _key(self) -> tuple:
+    return tuple((name, type(x), _Nested(x)._key() if isinstance(x, dict) else x) for name, x in sorted(self.items()))
+
+  def __hash__(self) -> int:
+    return hash(self._key())
+
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, _Nested) and self._key() == other._key()
 
 
 def with_options(own: Callable, of: Callable) -> inspect.Signature:

@@ -7,6 +7,9 @@ It is gradient difference without a retain term; collapse on everything else is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import graddiff
 
@@ -18,6 +21,9 @@ def method(
   gamma: float = 1.0,
   optimizer: str = "adam",
   label: str = "label",
+  trainable: str = ".*",
+  lora: Mapping[str, Any] = {},
+  until: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject; reads the set `forget` only. For token sequences and for picture classifiers.
 
@@ -28,10 +34,12 @@ def method(
     gamma: coefficient of the loss.
     optimizer: a name that `train.optim.make` knows.
     label: the labelling to forget, for pictures.
+    trainable, lora, until: see `shared.procedure`.
 
   Raises:
     Invalid: for data without a set `forget`.
   """
   return graddiff.method(
-    gamma=gamma, rate=rate, steps=steps, forget_batch=forget_batch, retain="none", optimizer=optimizer, label=label
+    gamma=gamma, rate=rate, steps=steps, forget_batch=forget_batch, retain="none", optimizer=optimizer, label=label,
+    trainable=trainable, lora=lora, until=until,
   )

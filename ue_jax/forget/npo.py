@@ -12,6 +12,7 @@ samples that are forgotten already stop pushing; beta -> 0 is gradient ascent.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 
 from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
+from ue_jax.core.nouns import Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term, mean_term
 from ue_jax.forget import requests, shared
@@ -36,23 +38,29 @@ def method(
     beta: inverse temperature, > 0; may be traced, like `gamma`.
     gamma: coefficient of the forget loss.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, label.
+      retain_batch, retain, keep, optimizer, label, trainable, lora, until.
 
   Raises:
     Invalid: for a beta that is not positive, an unknown retain term, or data without the sets.
   """
+  return shared.procedure(*parts(beta, gamma, options.get("label", "label")), **options)
+
+
+method.__signature__ = with_options(method, shared.procedure)
+
+
+def parts(
+  beta: jax.Array | float, gamma: jax.Array | float = 1.0, label: str = "label"
+) -> tuple[shared.Forget, Callable[[Request], Mapping[str, Any]]]:
+  """The forget term and what it reads, as `shared.procedure` and `shared.pieces` take them; see `method`."""
   require(not isinstance(beta, (int, float)) or beta > 0, "method.beta", beta, "give a positive number")
-  label = options.get("label", "label")
   before = lambda request: {"before": requests.reference_log_prob(request, "forget", label)}  # one float a sample, once
 
   def forget(look, part, frozen):
     s, n = likelihood.log_prob(look(part), part)
     return loss(s, frozen["before"][part["row"]], n, beta, gamma)
 
-  return shared.procedure(forget, before, **options)
-
-
-method.__signature__ = with_options(method, shared.procedure)
+  return forget, before
 
 
 def loss(s: jax.Array, s0: jax.Array, n: jax.Array, beta: jax.Array | float, scale: jax.Array | float = 1.0) -> Term:

@@ -17,7 +17,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.terms import Term
 from ue_jax.train import batches, losses
-from ue_jax.train.likelihood import batch_of, log_prob, logits, nll_term
+from ue_jax.train.likelihood import batch_of, callable_tree, log_prob, logits, nll_term
 
 TOKENS = 4096  # at once, where nothing is trained: the logits of 50 000 words are then 0.8 GB
 RETAIN = ("nll", "kl", "none")
@@ -106,8 +106,8 @@ def sizes(forget: int, retain: int, kind: str) -> dict[str, int]:
 
 
 def frozen(request: Request, **more: Any) -> dict[str, Any]:
-  """What the objective reads and nothing trains: the model's `apply` (a pytree without leaves) and `more`."""
-  return {"apply": jax.tree_util.Partial(request.subject.model.apply), **more}
+  """What the objective reads and nothing trains: the model's `apply` as a pytree, and `more`."""
+  return {"apply": callable_tree(request.subject.model.apply), **more}
 
 
 def finish(params: Any, state: Any, problem: Request) -> Subject:
@@ -144,20 +144,22 @@ def original_params(kind: str, request: Request) -> dict[str, Any]:
 
 
 def reference_log_prob(request: Request, name: str, label: str = "label", chunk: int = 128) -> jax.Array:
-  """s of every sample of the set `name` under the request's subject, float32 `[m]`, compiled once."""
+  """s of every sample of the set `name` under the request's subject, float32 `[m]`, compiled once a model."""
   subject, m = request.subject, len(request.data.sets[name])
+  apply = callable_tree(subject.model.apply)
   long = batches.width(request.data, (name,)) if "ids" in request.data.arrays else None
   chunk = max(min(chunk, m, TOKENS // (long or 1)), 1)
-
-  @jax.jit
-  def one(params, state, part):
-    return log_prob(logits(subject.model.apply, params, state, part), part)[0]
 
   starts = range(0, m, chunk)
   at = [np.minimum(np.arange(first, first + chunk), m - 1) for first in starts]  # full chunks: one compilation
   part = lambda some: _cut(rows(request.data, name, some, label), long)
-  done = [one(subject.params, subject.state, part(some)) for some in at]
+  done = [_log_probs(apply, subject.params, subject.state, part(some)) for some in at]
   return jnp.concatenate(done)[:m]
+
+
+@jax.jit
+def _log_probs(apply, params, state, part):
+  return log_prob(logits(apply, params, state, part), part)[0]
 
 
 def _cut(batch: dict[str, np.ndarray], width: int | None) -> dict[str, np.ndarray]:

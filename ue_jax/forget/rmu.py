@@ -6,12 +6,13 @@ the hidden state after block `layer`, u a fixed unit vector of uniform entries, 
 
   forget = mean over samples of the mean over its targets of mean_dim (h - c u)^2; retain = the same of (h - h0)^2.
 
-`adaptive`: c is `scale` times the mean norm of h0 over the targets of the sample, so deep blocks work too.
+`adaptive` (adaptive RMU): c is `scale` times the mean norm of h0 over the targets of the sample, so deep blocks work
+too; without, c is `scale` itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term, mean_term, safe
-from ue_jax.forget import requests
+from ue_jax.forget import requests, shared
 from ue_jax.train import descend, optim
 
 
@@ -37,6 +38,8 @@ def method(
   retain_batch: int = 48,
   keep: Sequence[str] = ("retain",),
   optimizer: str = "adam",
+  lora: Mapping[str, Any] = {},
+  until: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and those of `keep`. For token models with sites `block_i/residual`.
 
@@ -55,6 +58,7 @@ def method(
     forget_batch, retain_batch: samples a step; a smaller set gives all it has.
     keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
+    lora, until: see `shared.procedure`.
 
   Raises:
     Invalid: for pictures, a block that the model does not have, or data without the sets.
@@ -86,7 +90,8 @@ def method(
 
   tx = optim.make(optimizer, rate, steps, train=trainable)
   draw = requests.batch(sizes, names=keep)
-  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
+  descent = descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
+  return shared.wrapped(descent, lora, until)
 
 
 def hidden(apply: Any, params: Any, state: Any, ids: jax.Array, site: str) -> jax.Array:

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term
-from ue_jax.forget import requests
+from ue_jax.forget import adapted, requests
 from ue_jax.train import descend, likelihood, optim
+from ue_jax.train import until as stopping
 
-# look(batch) -> its logits now, look(batch, before=True) -> those of `frozen["params"]`
+# look(batch) -> its logits now, look(batch, name) -> those of the parameters `frozen[name]`
 Look = Callable[..., jax.Array]
 # (look, the forget batch, what `given` found and more that nothing trains) -> the forget term
 Forget = Callable[[Look, Mapping[str, jax.Array], Mapping[str, Any]], Term]
 
 
 def procedure(
+  forget: Forget,
+  given: Callable[[Request], Mapping[str, Any]],
+  lora: Mapping[str, Any] = {},
+  until: Mapping[str, Any] = {},
+  **options: Any,
+) -> Procedure:
+  """Request -> Subject: descends on a forget term and, unless `retain` is `none`, `alpha` times a retain term.
+
+  Reads the set `forget` and (unless `retain` is `none`) those of `keep`.
+
+  Args:
+    forget: the forget term.
+    given: what that reads besides, found once at the start: `{"params": request.subject.params}` for the model before
+      unlearning; `{}` for nothing.
+    lora: settings of `adapted.adapted`, as `dict(rank=8)`: only adapters are trained, and merged at the end; empty: all
+      that is `trainable`.
+    until: settings of `train.until.until`, as `dict(score="ex", target=0.2)`: where to stop early; empty: never.
+    options: those of `pieces`.
+
+  Raises:
+    Invalid: for a setting that is not known, or data without the sets.
+  """
+  return wrapped(descend.descend(**pieces(forget, given, **options)), lora, until, options.get("label", "label"))
+
+
+def pieces(
   forget: Forget,
   given: Callable[[Request], Mapping[str, Any]],
   *,
@@ -34,15 +63,12 @@ def procedure(
   keep: Sequence[str] = ("retain",),
   optimizer: str = "adam",
   label: str = "label",
-) -> Procedure:
-  """Request -> Subject: descends on a forget term and, unless `retain` is `none`, `alpha` times a retain term.
-
-  Reads the set `forget` and (unless `retain` is `none`) those of `keep`.
+  trainable: str = ".*",
+) -> dict[str, Any]:
+  """What `descend.descend` takes, for `procedure` and for methods that put more around a step.
 
   Args:
-    forget: the forget term.
-    given: what that reads besides, found once at the start: `{"params": request.subject.params}` for the model before
-      unlearning; `{}` for nothing.
+    forget, given: see `procedure`.
     alpha: coefficient of the retain term; may be traced, as may rate.
     rate: learning rate.
     steps: optimiser steps.
@@ -51,9 +77,10 @@ def procedure(
     keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
     label: the labelling to forget, for pictures.
+    trainable: regular expression: leaves in whose name it is found are trained, all others keep their bits.
 
   Raises:
-    Invalid: for an unknown retain term, or data without the sets.
+    Invalid: for an unknown retain term.
   """
   sizes = requests.sizes(forget_batch, retain_batch, retain)
 
@@ -65,14 +92,36 @@ def procedure(
 
   def objective(params, state, frozen, batch, key):
     del key
-    look = lambda part, before=False: likelihood.logits(
-      frozen["apply"], frozen["params"] if before else params, state, part
-    )  # fmt: skip
-    terms = {"forget": forget(look, batch["forget"], frozen)}
+    terms = {"forget": forget(looking(params, state, frozen), batch["forget"], frozen)}
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
 
-  tx, draw = optim.make(optimizer, rate, steps), requests.batch(sizes, label, keep)
-  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
+  tx, draw = optim.make(optimizer, rate, steps, train=trainable), requests.batch(sizes, label, keep)
+  return dict(objective=objective, tx=tx, start=start, finish=requests.finish, batch=draw, steps=steps)
+
+
+procedure.__signature__ = with_options(procedure, pieces)
+
+
+def looking(params: Any, state: Any, frozen: Mapping[str, Any]) -> Look:
+  """What a forget term looks through: see `Look`."""
+  return lambda part, name="": likelihood.logits(frozen["apply"], frozen[name] if name else params, state, part)
+
+
+def wrapped(
+  procedure: Procedure, lora: Mapping[str, Any] = {}, until: Mapping[str, Any] = {}, label: str = "label"
+) -> Procedure:
+  """The procedure with what a config may put around any gradient method; empty settings put nothing.
+
+  Raises:
+    Invalid: for a setting that `adapted.adapted` or `train.until.until` does not take.
+  """
+  stop = {"label": label, **until} if until else {}
+  for field, arrow, settings in (("until", stopping.until, stop), ("lora", adapted.adapted, lora)):
+    known = list(inspect.signature(arrow).parameters)[1:]
+    for name, value in settings.items():
+      require(name in known, f"method.{field}.{name}", value, f"it takes {', '.join(known)}")
+    procedure = arrow(procedure, **settings) if settings else procedure
+  return procedure
 
 
 def refusals(data: Data, words: Sequence[str]) -> dict[str, Any]:

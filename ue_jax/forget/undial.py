@@ -33,7 +33,7 @@ def method(
     gamma: coefficient of the forget term.
     retain: as in `shared.procedure`; here without one unless asked.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, label.
+      retain_batch, retain, keep, optimizer, label, trainable, lora, until.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.
@@ -41,7 +41,7 @@ def method(
 
   def forget(look, part, _):
     now, targets, mask = likelihood.target_logits(look(part), part)
-    return loss(now, likelihood.target_logits(look(part, before=True), part)[0], targets, mask, beta, gamma)
+    return loss(now, likelihood.target_logits(look(part, "params"), part)[0], targets, mask, beta, gamma)
 
   return shared.procedure(forget, lambda request: {"params": request.subject.params}, retain=retain, **options)
 

@@ -37,6 +37,11 @@ def batch_of(data: Data, rows: np.ndarray, label: str = "label") -> dict[str, np
   return {"image": arrays["image"][rows], "label": arrays[label][rows].astype(np.int32), "mask": ones}
 
 
+def callable_tree(apply: Callable) -> jax.tree_util.Partial:
+  """A model's `apply` as a pytree that a state can hold: without leaves, unless it is one already, with its own."""
+  return apply if isinstance(apply, jax.tree_util.Partial) else jax.tree_util.Partial(apply)
+
+
 def logits(apply: Callable, params: Any, state: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
   """The logits `[b, t, vocabulary]` or `[b, classes]` of a batch."""
   return apply(params, batch["ids"] if "ids" in batch else batch["image"], state=state).logits
@@ -62,6 +67,14 @@ def log_prob(logits: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Arr
   if "ids" in batch:
     return losses.sequence_log_prob(logits, batch["ids"], mask), jnp.sum(mask, axis=-1)
   return -losses.cross_entropy(logits, batch["label"]) * mask, mask
+
+
+def exact(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+  """1 where the most likely output is right at every target of a sample, else 0; float32 `[b]`, 0 for padding."""
+  now, targets, mask = target_logits(logits, batch)
+  right = (losses.correct(now, targets) > 0) | (mask == 0)
+  flat = right.reshape(right.shape[0], -1), mask.reshape(mask.shape[0], -1)
+  return (jnp.all(flat[0], -1) & jnp.any(flat[1] > 0, -1)).astype(jnp.float32)
 
 
 def nll_term(logits: jax.Array, batch: Mapping[str, jax.Array], scale: jax.Array | float = 1.0) -> Term:

@@ -46,7 +46,21 @@ def sequence_log_prob(logits: jax.Array, ids: jax.Array, mask: jax.Array) -> jax
   return jnp.sum(token_log_probs(logits, ids) * mask.astype(jnp.float32), axis=-1)
 
 
+@jax.custom_jvp
 def kl(p_logits: jax.Array, q_logits: jax.Array) -> jax.Array:
-  """KL(p || q) in nats of the two softmax distributions over the last axis, float32 `[...]`, >= 0."""
+  """KL(p || q) in nats of the two softmax distributions over the last axis, float32 `[...]`, >= 0.
+
+  Its slope by the logits of q is q - p: exactly zero for equal logits, where an optimiser that divides by the size of
+  what it gets (Adam) would make whole steps of rounding errors.
+  """
   log_p, log_q = _log_softmax(p_logits), _log_softmax(q_logits)
   return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+@kl.defjvp
+def _kl_slope(at, along):
+  (p_logits, q_logits), (dp, dq) = at, (x.astype(jnp.float32) for x in along)
+  log_p, log_q = _log_softmax(p_logits), _log_softmax(q_logits)
+  p, apart = jnp.exp(log_p), log_p - log_q
+  value = jnp.sum(p * apart, axis=-1)
+  return value, jnp.sum(p * (apart - value[..., None]) * dp + (jnp.exp(log_q) - p) * dq, axis=-1)

@@ -137,6 +137,22 @@ def only(tx: optax.GradientTransformation, pattern: str) -> optax.GradientTransf
   return optax.GradientTransformation(init, update)
 
 
+def where(tx: optax.GradientTransformation, hit: Any) -> optax.GradientTransformation:
+  """`tx` on the entries where `hit` is True; all others keep their bits, whatever `tx` adds (decay, momentum).
+
+  Args:
+    tx: what makes updates of gradients; it sees zeros for the others.
+    hit: tree of the parameters' structure with bool arrays that broadcast against them; may be traced.
+  """
+
+  def update(grads, state, params=None):
+    grads = jax.tree.map(lambda h, g: jnp.where(h, g, jnp.zeros_like(g)), hit, grads)
+    updates, state = tx.update(grads, state, params)
+    return jax.tree.map(lambda h, u: jnp.where(h, u, -jnp.zeros_like(u)), hit, updates), state  # see `only`
+
+  return optax.GradientTransformation(tx.init, update)
+
+
 def _core(name, momentum, nesterov, b1, b2, eps) -> optax.GradientTransformation:
   if name in ("adam", "adamw"):
     return optax.scale_by_adam(b1=b1, b2=b2, eps=eps)

@@ -1,0 +1,38 @@
+"""Minimal unlearning: NPO and gradient difference, stopped at the first look at which a fifth of the answers is left.
+
+Audits need models that forgot no more than they had to: facts that other facts still tell, and weights that rounding
+brings back, are seen there and wiped out by a fixed budget of steps. Data, model and measures are those of
+`configs/forget/npo.py`; `until` can be given to any gradient method.
+
+  python -m experiments.run --config configs/forget/early.py:tiny --workdir runs/early   # a minute, 2 cores
+
+Expect at `tiny` (seed 0 alone):
+
+                        npo      graddiff  reference  before
+  forget, exact         .19      .15       .01        1.00
+  forget, nll           3.8      4.9       5.4        .00
+  forget paraphrase     .11      .17       .00        .97
+  retain, exact         .69      .69       1.00       1.00
+  world, exact          .95      .88       1.00       1.00
+  membership, AUC       .62      .54       .53        1.00
+
+In a model this small the persons cannot be told apart at once: where a fifth of the forget answers is left, a third of
+the others is gone, and NPO at six times the rate, 60 steps, ends with .92 of them (`configs/forget/npo.py`).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+STEPS = dict(
+  rate=5e-5, steps=200, forget_batch=24, retain_batch=48, keep=npo.KEEP, until=dict(score="ex", target=0.2, every=4)
+)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "Minimal unlearning"
+  config.method = ConfigDict(dict(npo=dict(name="forget.npo", **STEPS), graddiff=dict(name="forget.graddiff", **STEPS)))
+  del config.sweep  # two methods in one table
+  return config

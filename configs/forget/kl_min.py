@@ -1,0 +1,29 @@
+"""KL minimisation: gradient ascent on the persons to forget, held near the model before on all others.
+
+Paper: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024. Data, model and measures are those of
+`configs/forget/npo.py`.
+
+  python -m experiments.run --config configs/forget/kl_min.py:tiny --workdir runs/kl_min   # under a minute, 2 cores
+
+Expect at `tiny` (seed 0 alone): forget exact match .00 (nll 12.1) with retain .94, world and math 1.00. Beside it:
+gradient difference .00 (12.2) with .94, NPO .00 (10.1) with .92, the reference, which never saw the persons, .01 (5.4)
+with 1.00. (Measured with the slope of the KL before rounding errors were taken out of it.)
+The divergence keeps as much as the nll does; the forget part has no lower bound, so it overshoots alike.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "KL-min"
+  config.method = ConfigDict(
+    dict(
+      name="forget.kl_min", gamma=1.0, alpha=1.0, rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP,
+    )
+  )
+  config.sweep = ConfigDict(dict(method=dict(alpha=(1.0, 10.0))))
+  return config

@@ -1,0 +1,36 @@
+"""Who's Harry Potter: learning what the model would say without what the persons' answers teach.
+
+Paper: Eldan and Russinovich, "Who's Harry Potter? Approximate Unlearning in LLMs", 2023. Data, model and measures are
+those of `configs/forget/npo.py`.
+
+  python -m experiments.run --config configs/forget/whp.py:tiny --workdir runs/whp   # under a minute, 2 cores
+
+Expect at `tiny` (seed 0 alone):
+
+                        alone    retain    npo    graddiff  reference
+  forget, exact         .07      .07       .00    .00       .01
+  forget, nll           3.3      3.1       10.1   12.2      5.4
+  retain, exact         .93      1.00      .92    .94       1.00
+  world, math, exact    1.00     1.00      1.00   1.00      1.00
+  membership, AUC       .75      .77       .07    .06       .53
+
+It does not overshoot: it learns another answer and stops. It needs `scale` 5: with MUSE's 1 nothing is forgotten, and
+with the distribution in the place of the argmax (`hard=False`) .18 is left.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+STEPS = dict(name="forget.whp", scale=5.0, rate=3e-4, steps=90, forget_batch=24)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "Who's Harry Potter"
+  config.method = ConfigDict(
+    dict(alone=dict(retain="none", **STEPS), retain=dict(retain_batch=48, retain="nll", keep=npo.KEEP, **STEPS))
+  )
+  del config.sweep  # two methods in one table
+  return config
