@@ -30,13 +30,9 @@ ATTACKS = ("loss", "zlib", "reference", "min_k", "min_k_pp", "gradnorm")
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = subjects(arg)
   config.title = "Unlearning metrics"
   config.data.alternatives = 4
-  config.method = ConfigDict(dict(
-    npo=config.method, gradient_ascent=dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24),
-  ))  # fmt: skip
-  config.reference = ConfigDict(dict(name="forget.retrain", keep=npo.KEEP))
   config.measure = ConfigDict(dict(
     truth=dict(name="audit.truth", sets=("forget", "forget_paraphrase", "retain", "world")),
     utility=dict(name="audit.model_utility", plain=("retain",), normalised=("world",)),
@@ -45,6 +41,16 @@ def get_config(arg: str = "") -> ConfigDict:
     memorize=dict(name="audit.memorize", sets=("forget", "retain")),
     perplexity=dict(name="audit.perplexity", sets=("forget", "retain")),
   ))  # fmt: skip
+  return config
+
+
+def subjects(arg: str = "") -> ConfigDict:
+  """Who is audited: the original, the reference, NPO and gradient ascent; `measure` is left to the caller."""
+  config = npo.get_config(arg)
+  config.method = ConfigDict(dict(
+    npo=config.method, gradient_ascent=dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24),
+  ))  # fmt: skip
+  config.reference = ConfigDict(dict(name="forget.retrain", keep=npo.KEEP))
   for name in ("attack", "sweep"):
     if name in config:
       del config[name]
