@@ -37,7 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
     truth=dict(name="audit.truth", sets=("forget", "forget_paraphrase", "retain", "world")),
     utility=dict(name="audit.model_utility", plain=("retain",), normalised=("world",)),
     muse=dict(name="audit.muse"),
-    membership=dict(name="audit.membership", attacks=ATTACKS),
+    membership=dict(name="audit.membership", attacks=ATTACKS, fpr=0.01),
     memorize=dict(name="audit.memorize", sets=("forget", "retain")),
     perplexity=dict(name="audit.perplexity", sets=("forget", "retain")),
   ))  # fmt: skip
