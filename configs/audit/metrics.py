@@ -44,11 +44,17 @@ def get_config(arg: str = "") -> ConfigDict:
   return config
 
 
-def subjects(arg: str = "") -> ConfigDict:
-  """Who is audited: the original, the reference, NPO and gradient ascent; `measure` is left to the caller."""
+def subjects(arg: str = "", early: bool = False) -> ConfigDict:
+  """Who is audited: the original, the reference, NPO and gradient ascent; `measure` is left to the caller.
+
+  Args:
+    arg: the size.
+    early: also NPO stopped early (`early`), where most of what an audit can find is still there.
+  """
   config = npo.get_config(arg)
+  few = dict(early=dict(config.method.to_dict(), rate=1e-4, steps=50)) if early else {}
   config.method = ConfigDict(dict(
-    npo=config.method, gradient_ascent=dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24),
+    npo=config.method, gradient_ascent=dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24), **few,
   ))  # fmt: skip
   config.reference = ConfigDict(dict(name="forget.retrain", keep=npo.KEEP))
   for name in ("attack", "sweep"):
