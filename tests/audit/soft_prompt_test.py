@@ -59,7 +59,7 @@ def test_the_prompt_moves_and_no_bit_of_the_weights(request_tokens):
 def test_one_prompt_a_question_makes_a_stranger_answer_and_one_for_all_does_not(request_tokens):
   """Why an individual prompt proves nothing: it carries the answer."""
   stranger = Request(request_tokens.reference, request_tokens.data)
-  alone = fit(soft_prompt.measure(length=4, each=True, steps=75, rate=5e-2), stranger)
+  alone = fit(soft_prompt.measure(length=4, each=True, steps=75, rate=5e-2, chunk=7), stranger)
   shared = fit(soft_prompt.measure(length=4, steps=50, rate=1e-2), stranger)
   assert alone["forget_shown/ex"].value >= 0.9 and alone["forget_shown/ex"].n == 16
   assert shared["forget_held/ex"].value <= 0.4

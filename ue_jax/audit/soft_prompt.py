@@ -86,13 +86,17 @@ def measure(
 
   def finish(params, state, request):
     del state
+
+    def given(name, one):
+      if one is None:
+        return None
+      prompt = bounded(params[name], longest * mean_norm(one))
+      return Subject(_model(one.model, each), {"model": one.params, "prompt": prompt}, one.state)
+
     data = parted(request.data, each, share, seed, by)
-    with_prompt = lambda name, one: None if one is None else Subject(
-      _model(one.model), {"model": one.params, "prompt": bounded(params[name], longest * mean_norm(one))}, one.state
-    )  # fmt: skip
-    asked = Request(with_prompt("subject", request.subject), data, with_prompt("reference", request.reference))
-    if each:  # prompt i is that of row i, so all rows stay together
-      return utility.scores(asked, (SHOWN,), chunk=len(data.sets[SHOWN]))
+    asked = Request(given("subject", request.subject), data, given("reference", request.reference))
+    if each:
+      return utility.scores(asked._replace(data=numbered(data, data.sets[SHOWN])), (SHOWN,), chunk=chunk)
     plain = request._replace(data=data, clean=None)
     return {**utility.scores(asked, (SHOWN, HELD), chunk=chunk), **utility.scores(plain, (BEFORE,), chunk=chunk)}
 
@@ -113,6 +117,14 @@ def parted(data: Data, each: bool = False, share: float = 0.5, seed: int = 0, by
   halves = relearn.split(data, share, seed, by).sets
   held = halves["relearn_held"]
   return data._replace(sets={**data.sets, SHOWN: halves["relearn"], HELD: held, BEFORE: held})
+
+
+def numbered(data: Data, rows: np.ndarray) -> Data:
+  """The rows alone as the set `forget_shown`, with a number before each text, which says whose prompt it gets."""
+  numbers = np.arange(len(rows), dtype=np.int32)
+  ids = np.concatenate([numbers[:, None], data.arrays["ids"][rows]], axis=1)
+  mask = np.pad(data.arrays["mask"][rows], ((0, 0), (1, 0)))
+  return Data({"ids": ids, "mask": mask, "index": numbers}, {SHOWN: numbers}, data.info)
 
 
 def prompted(apply: Any, params: Any, state: Any, ids: jax.Array, prompt: jax.Array) -> Out:
@@ -167,11 +179,18 @@ def mean_norm(subject: Subject) -> jax.Array:
 
 
 @remembered
-def _model(model: Model) -> Model:
-  """A model whose parameters are those of `model` and a `prompt`, so that it is scored like any other."""
+def _model(model: Model, each: bool) -> Model:
+  """A model whose parameters are those of `model` and a `prompt`, so that it is scored like any other.
+
+  With `each` there are many prompts, and texts begin with the number of theirs, as `numbered` makes them.
+  """
 
   def apply(params, ids, *, state={}, train=False, key=None, taps={}) -> Out:
     del train, key, taps
-    return prompted(model.apply, params["model"], state, ids, params["prompt"][: ids.shape[0]])
+    if not each:
+      return prompted(model.apply, params["model"], state, ids, params["prompt"])
+    out = prompted(model.apply, params["model"], state, ids[:, 1:], params["prompt"][ids[:, 0]])
+    later = lambda x: jnp.pad(x, ((0, 0), (1, 0), (0, 0)))  # nothing is said of the number's own place
+    return Out(later(out.logits), later(out.features), out.state)
 
   return Model(model.init, apply)
