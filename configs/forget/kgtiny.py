@@ -8,6 +8,9 @@ prints both. Data and model are those of `configs/forget/npo.py`: 60 invented pe
 
   python -m experiments.run --config configs/forget/kgtiny.py:tiny  --workdir runs/kgtiny   # one seed
   python -m experiments.run --config configs/forget/kgtiny.py:small --workdir runs/kgtiny   # three
+
+Expect at `small`: all 14 figures for which a range was stated lie in it; docs/results/kgtiny.md has every figure beside
+its claim, and says which of the others do not agree.
 """
 
 from ml_collections import ConfigDict
