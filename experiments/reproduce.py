@@ -1,8 +1,9 @@
-"""Runs the configs of a paper, or of all papers, and prints what each claims beside what came out.
+"""Runs the configs of a paper, of all papers, or of a testbed, and prints what each claims beside what came out.
 
   python -m experiments.reproduce NAME|all [--size tiny|small|full] [--workdir DIR] [--config.FIELD=VALUE ...]
 
-  NAME             the word that names a paper, such as cuda; `all` runs every paper that is implemented
+  NAME             the word that names a paper, such as cuda; `all` runs every paper that is implemented; or a testbed
+                   (kgtiny), whose reference figures are printed one by one beside the results
   --size SIZE      of the configs (small)
   --workdir DIR    each run gets a folder of its own in it (runs)
   --config.FIELD=VALUE, --mode=MODE and other flags of `experiments.run` are passed on to every run
@@ -32,10 +33,11 @@ def main(argv: Sequence[str]) -> None:
   more = [word for word in argv if PASSED.match(word)]
   name, size, workdir = read([word for word in argv if word not in more])
   failed = []
-  for paper, config in chosen(name):
-    print(f"\n== {paper.id} ({paper.year}): {config}:{size}\nclaim: {paper.claim}", flush=True)
+  for about, config in chosen(name):
+    year = f" ({about.year})" if hasattr(about, "year") else ""
+    print(f"\n== {about.id}{year}: {config}:{size}\nclaim: {about.claim}", flush=True)
     try:
-      shown(_run(config, size, workdir, more))
+      shown(_run(config, size, workdir, more), getattr(about, "figures", ()))
     except Invalid as error:
       failed.append(config)
       print(f"failed: {error}", file=sys.stderr)
@@ -59,15 +61,20 @@ def read(argv: Sequence[str]) -> tuple[str, str, pathlib.Path]:
 
 
 def chosen(name: str) -> list[tuple[Any, str]]:
-  """Pairs of a paper and one of its configs, of those which are there."""
+  """Pairs of a paper, or a testbed, and one of its configs, of those which are there."""
+  from ue_jax.report import testbeds
   from ue_jax.report.papers import PAPERS
+
+  if bed := testbeds.testbed(name):
+    return [(bed, bed.config)]
 
   there = [(p, c) for p in PAPERS if p.status != "planned" for c in p.configs if (command.ROOT / c).is_file()]
   mine = [(p, c) for p, c in there if name in (p.id, "all")]
   names = sorted({p.id for p, _ in there})
   planned = name in {p.id for p in PAPERS}
   fix = "it is not implemented yet; choose" if planned else "choose"
-  require(bool(mine), "NAME", name, f"{fix} one of {', '.join(names)}, or all")
+  beds = ", ".join(bed.id for bed in testbeds.TESTBEDS)
+  require(bool(mine), "NAME", name, f"{fix} one of {', '.join(names)}, all, or a testbed: {beds}")
   return mine
 
 
@@ -78,8 +85,17 @@ def _run(config: str, size: str, workdir: pathlib.Path, more: Sequence[str] = ()
   return run.main([f"--config={command.ROOT / config}:{size}", f"--workdir={target}", *more])
 
 
-def shown(result: Any) -> None:
-  """Prints the time and the place of a result; its tables were printed by the run."""
+def shown(result: Any, claims: Sequence[Any] = ()) -> None:
+  """Prints figure by figure what was claimed, and the time and the place; the tables were printed by the run."""
+  from ue_jax.report import tables, testbeds
+
+  if claims:
+    found, missing = testbeds.compare(claims, result.figures)
+    stated = [x for x in found if x.holds is not None]
+    print(tables.text(*testbeds.table(found), title="\nClaim beside result"))
+    print(f"{sum(x.holds for x in stated)} of {len(stated)} results lie in the range that was stated for them")
+    if missing:
+      print(f"not measured: {', '.join(f'{one.row}/{one.score}' for one in missing)}")
   print(f"\n{len(result.figures)} figures in {result.wall_s:.0f} s on {result.hardware}, seeds {list(result.seeds)}")
 
 

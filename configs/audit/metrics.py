@@ -30,21 +30,33 @@ ATTACKS = ("loss", "zlib", "reference", "min_k", "min_k_pp", "gradnorm")
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = subjects(arg)
   config.title = "Unlearning metrics"
   config.data.alternatives = 4
-  config.method = ConfigDict(dict(
-    npo=config.method, gradient_ascent=dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24),
-  ))  # fmt: skip
-  config.reference = ConfigDict(dict(name="forget.retrain", keep=npo.KEEP))
   config.measure = ConfigDict(dict(
     truth=dict(name="audit.truth", sets=("forget", "forget_paraphrase", "retain", "world")),
     utility=dict(name="audit.model_utility", plain=("retain",), normalised=("world",)),
     muse=dict(name="audit.muse"),
-    membership=dict(name="audit.membership", attacks=ATTACKS),
+    membership=dict(name="audit.membership", attacks=ATTACKS, fpr=0.01),
     memorize=dict(name="audit.memorize", sets=("forget", "retain")),
     perplexity=dict(name="audit.perplexity", sets=("forget", "retain")),
   ))  # fmt: skip
+  return config
+
+
+def subjects(arg: str = "", early: bool = False) -> ConfigDict:
+  """Who is audited: the original, the reference, NPO and gradient ascent; `measure` is left to the caller.
+
+  Args:
+    arg: the size.
+    early: also NPO stopped early (`early`), where most of what an audit can find is still there.
+  """
+  config = npo.get_config(arg)
+  few = dict(early=dict(config.method.to_dict(), rate=1e-4, steps=50)) if early else {}
+  config.method = ConfigDict(dict(
+    npo=config.method, gradient_ascent=dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24), **few,
+  ))  # fmt: skip
+  config.reference = ConfigDict(dict(name="forget.retrain", keep=npo.KEEP))
   for name in ("attack", "sweep"):
     if name in config:
       del config[name]

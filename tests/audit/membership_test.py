@@ -59,3 +59,19 @@ def test_scores_without_a_rank_are_refused(request_tokens):
     fit(membership.measure(), asked)
   with pytest.raises(Invalid, match="measure.sets = 'nobody'"):
     fit(membership.measure(nonmembers="nobody"), request_tokens)
+
+
+@pytest.mark.parametrize("fpr, want", [(0.0, 0.25), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75)])
+def test_true_positives_are_counted_where_few_nonmembers_are_taken_for_members(fpr, want):
+  members, nonmembers = np.array([0.0, 1.5, 2.5, 9.0]), np.array([4.0, 3.0, 2.0, 1.0])
+  assert membership.tpr(members, nonmembers, fpr) == want  # at most fpr of the four nonmembers are below
+
+
+def test_the_share_recognised_stands_beside_the_auc_if_asked_for(request_tokens):
+  found = fit(membership.measure(fpr=0.1), request_tokens)
+  control = fit(membership.measure(fpr=0.1), Request(request_tokens.reference, request_tokens.data))["loss/tpr"]
+  assert found["loss/tpr"].value > 0.9 and found["loss/tpr"].n == 16
+  assert found["loss/tpr"].target == control.value < 0.5 and control.target == 0.1
+  assert set(fit(membership.measure(), request_tokens)) == {"loss/auc"}
+  with pytest.raises(Invalid, match="measure.fpr = 1"):
+    membership.measure(fpr=1)

@@ -41,3 +41,16 @@ def test_one_failure_does_not_keep_the_others_from_running(monkeypatch, capsys):
   more = ["--config.seed=3", "--mode=one"]
   assert ran == [("configs/a.py", "tiny", more), ("configs/b.py", "tiny", more)]
   assert PAPERS[1].claim in said.out and "1 figures" in said.out and "data.path" in said.err
+
+
+def test_a_testbed_is_run_and_every_figure_stands_beside_its_result(monkeypatch, capsys):
+  class Result:
+    figures, wall_s, hardware, seeds = {"original/forget/ex": (0.99, 0.01), "NPO/retain/ex": 0.2}, 1.0, "2 cores", (0,)
+
+  asked = []
+  monkeypatch.setattr(reproduce, "_run", lambda *given: asked.append(given[:2]) or Result)
+  reproduce.main(["kgtiny"])
+  said = capsys.readouterr().out
+  assert asked == [("configs/forget/kgtiny.py", "small")]
+  assert "0.990 +- 0.010" in said and "0 of 1 results lie in the range" in said  # NPO keeps too little here
+  assert "not measured: original/forget/p" in said

@@ -22,7 +22,8 @@ CASES = {
   "resnet18": (resnet.model(depth=18, width=4), IMAGE, ["stem", *(f"block_{i}" for i in range(8)), "features"]),
   "generator": (generator.model(4, 1), to_float(IMAGE), ["block_0", "features"]),
   "transformer": (
-    transformer.model(11, 8, 2, 2, 1, 12), IDS, [f"block_{i}/{s}" for i in range(2) for s in transformer.SITES],
+    transformer.model(11, 8, 2, 2, 1, 12), IDS,
+    [*(f"block_{i}/{s}" for i in range(2) for s in transformer.SITES), "embed"],
   ),
 }
 each = pytest.mark.parametrize("name", CASES)

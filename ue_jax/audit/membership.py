@@ -21,9 +21,12 @@ from ue_jax.core.procedure import Procedure, once
 
 def measure(
   members: str = "", nonmembers: str = "", label: str = "label", chunk: int = 256, attacks: Sequence[str] = ("loss",),
-  share: float = 0.4,
+  share: float = 0.4, fpr: float = 0.0,
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `<attack>/auc`, best near that of the reference if there is one, else near 0.5.
+
+  With `fpr` also `<attack>/tpr`: the share of members that are recognised when at most that share of the non-members is
+  taken for one, best near the reference's, else near `fpr`.
 
   Args:
     members: set that was asked to be forgotten; empty: `forget`, or `train` where there is none.
@@ -32,10 +35,12 @@ def measure(
     chunk: samples computed at once.
     attacks: names in `membership_scores.ATTACKS`; of pictures `loss` only. `min_k` with a reference gives `privleak`.
     share: of the tokens that `min_k` and `min_k_pp` look at.
+    fpr: the false positives that are allowed, in [0, 1); 0: no `tpr`.
 
   Raises:
-    Invalid: for an unknown set, labelling or attack.
+    Invalid: for an unknown set, labelling or attack, or a share out of range.
   """
+  require(0 <= fpr < 1, "measure.fpr", fpr, "give a share of at least 0, below 1")
 
   def score(key, request: Request) -> Scores:
     del key
@@ -48,8 +53,11 @@ def measure(
       values = lambda asked: [_scores(attack, asked, name, label, share, chunk) for name in (inside, outside)]  # noqa: B023
       a, b = values(request)
       mine, n = auc(a, b), len(a) + len(b)
-      ideal = auc(*values(control)) if control and attack != "reference" else None
+      held = values(control) if control and attack != "reference" else None
+      ideal = auc(*held) if held else None
       out[f"{attack}/auc"] = Score(mine, n, "near", 0.5 if ideal is None else ideal)
+      if fpr:
+        out[f"{attack}/tpr"] = Score(tpr(a, b, fpr), len(a), "near", tpr(*held, fpr) if held else fpr)
       if attack == "min_k" and ideal is not None:
         out["privleak"] = Score(privleak(mine, ideal), n, "near", 0.0, -100.0, privleak(0.0, ideal))
     return out
@@ -75,6 +83,21 @@ def privleak(auc: float, reference: float = 0.5) -> float:
   """
   a, r = 1 - auc, 1 - reference
   return 100 * (a - r) / (r + 1e-10)
+
+
+def tpr(members: np.ndarray, nonmembers: np.ndarray, fpr: float) -> float:
+  """The share of members below a threshold that at most `fpr` of the non-members are below.
+
+  Source: Carlini et al., "Membership Inference Attacks From First Principles", 2022: what an attack is worth is seen
+  where it hardly errs, not on average.
+
+  Args:
+    members: float `[a]`, scores of members (expected smaller).
+    nonmembers: float `[b]`.
+    fpr: in [0, 1).
+  """
+  allowed = int(np.floor(fpr * len(nonmembers) + 1e-9))
+  return float((members < np.sort(nonmembers)[allowed]).mean())
 
 
 def auc(members: np.ndarray, nonmembers: np.ndarray) -> float:

@@ -97,7 +97,7 @@ class Transformer(nn.Module):
     ids, valid = inputs if isinstance(inputs, Tokens) else (inputs, None)
     seen, positions, first, valid = self.sight(ids, valid, cache)
     embed = nn.Embed(self.vocabulary, self.width, name="embed")
-    x, kept = embed(ids), []
+    x, kept = tap(taps, "embed", embed(ids)), []
     for i in range(self.depth):
       name, past = f"block_{i}", None if cache is None else (cache.keys[i], cache.values[i])
       x, pair = Block(self.sizes, name, name=name)(x, seen, positions, past, first, taps)
@@ -160,8 +160,9 @@ def model(
     qkv_bias: `q`, `k` and `v` have biases (Qwen2; Yang et al., 2024).
     window: a token sees itself and the `window - 1` before it (Mistral; Jiang et al., 2023); None: all before it.
 
-  Sites for taps: `block_i/attention` (what attention adds), `block_i/gate` (before SiLU), `block_i/keys` (input of
-  `down`), `block_i/mlp_out` (what the MLP adds), `block_i/residual` (the stream after the block).
+  Sites for taps: `embed` (the embedded tokens), `block_i/attention` (what attention adds), `block_i/gate` (before
+  SiLU), `block_i/keys` (input of `down`), `block_i/mlp_out` (what the MLP adds), `block_i/residual` (the stream after
+  the block).
 
   Raises:
     Invalid: for sizes that are not positive whole numbers or do not divide each other, a scaling that is not known.
@@ -192,7 +193,7 @@ def _language(module: Transformer) -> Model:
     residual = name.endswith(("/o/kernel", "/down/kernel"))
     return layers.lecun(name, shape) / (math.sqrt(2 * depth) if residual else 1.0)
 
-  sites = [f"block_{i}/{site}" for i in range(depth) for site in SITES]
+  sites = [*(f"block_{i}/{site}" for i in range(depth) for site in SITES), "embed"]
   plain = layers.wrap(module, std=std, sites=sites)
 
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:

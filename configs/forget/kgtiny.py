@@ -1,0 +1,51 @@
+"""The base methods of unlearning side by side on one testbed, with the original and the control.
+
+`ue_jax/report/testbeds.py` holds what an earlier, separate implementation of the same testbed measured, and
+
+  python -m experiments.reproduce kgtiny --size small   # three seeds; claim beside result
+
+prints both. Data and model are those of `configs/forget/npo.py`: 60 invented persons, 6 of them to be forgotten.
+
+  python -m experiments.run --config configs/forget/kgtiny.py:tiny  --workdir runs/kgtiny   # one seed
+  python -m experiments.run --config configs/forget/kgtiny.py:small --workdir runs/kgtiny   # three
+
+Expect at `small`: all 14 figures for which a range was stated lie in it; docs/results/kgtiny.md has every figure beside
+its claim, and says which of the others do not agree.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.forget import npo
+
+STEPS = dict(rate=3e-4, steps=60, forget_batch=24)
+KEPT = dict(STEPS, retain_batch=48, keep=npo.KEEP)
+METHODS = {
+  "GA": dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24),
+  "GradDiff": dict(name="forget.graddiff", retain="nll", **KEPT),
+  "GA with KL": dict(name="forget.graddiff", retain="kl", **KEPT),
+  "NPO": dict(name="forget.npo", beta=0.1, retain="nll", **KEPT),
+  "NPO alone": dict(name="forget.npo", beta=0.1, retain="none", **STEPS),
+  "SimNPO": dict(name="forget.simnpo", beta=2.5, gamma=1.0, retain="nll", **KEPT),
+  "SimNPO, mild": dict(name="forget.simnpo", beta=4.5, gamma=0.125, retain="nll", **KEPT),
+  "IdkDPO": dict(name="forget.idk_dpo", beta=0.1, **KEPT),
+  "WGA": dict(name="forget.satimp", b1=1.0, b2=0.0, gamma=1.0, alpha=1.0, **KEPT),
+  "UNDIAL alone": dict(name="forget.undial", beta=10.0, retain="none", **STEPS),
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  config = npo.get_config(arg)
+  config.title = "KG-tiny"
+  config.seeds = (0,) if arg == "tiny" else (0, 1, 2)
+  config.data.alternatives = 4
+  config.method = ConfigDict(METHODS)
+  config.reference = ConfigDict(dict(name="forget.retrain", keep=npo.KEEP))
+  config.measure = ConfigDict(dict(
+    utility=dict(name="audit.utility", sets=("forget", "forget_paraphrase", "retain", "world", "math", "holdout")),
+    truth=dict(name="audit.truth", sets=("forget",)), membership=dict(name="audit.membership"),
+  ))  # fmt: skip
+  for name in ("attack", "sweep"):
+    if name in config:
+      del config[name]
+  return config

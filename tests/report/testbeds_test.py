@@ -1,0 +1,52 @@
+"""Reference figures beside results: found by name, judged by their range, and honest about what is not there."""
+
+import importlib
+import pathlib
+
+import pytest
+
+from ue_jax.report import tables, testbeds
+from ue_jax.report.testbeds import Claim
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("value, low, high, holds", [
+  (0.5, 0.5, None, True), (0.499, 0.5, None, False), (0.5, None, 0.5, True), (0.51, None, 0.5, False),
+  (0.5, 0.4, 0.6, True), (0.3, 0.4, 0.6, False), (0.5, None, None, None),
+])  # fmt: skip
+def test_a_result_holds_if_its_mean_is_in_the_range(value, low, high, holds):
+  (found,), missing = testbeds.compare([Claim("a", "b/c", 1.0, low, high)], {"a/b/c": (value, 9.0)})
+  assert (found.value, found.spread, found.holds, missing) == (value, 9.0, holds, [])
+  (alone,), _ = testbeds.compare([Claim("a", "b/c", 1.0, low, high)], {"a/b/c": value})
+  assert (alone.value, alone.spread, alone.holds) == (value, 0.0, holds)
+
+
+def test_what_was_not_measured_is_said():
+  claims = [Claim("a", "b", 1.0), Claim("a", "c", 2.0)]
+  found, missing = testbeds.compare(claims, {"a/b": 0.0})
+  assert [x.claim.score for x in found] == ["b"] and missing == [claims[1]]
+
+
+def test_the_table_shows_claim_and_result():
+  claims = [Claim("a", "x", 0.8, 0.7), Claim("a", "y", 1.0, None, 0.5), Claim("a", "z", 3.0), Claim("a", "w", 1, 0, 2)]
+  found, _ = testbeds.compare(claims, {"a/x": (0.9, 0.1), "a/y": 0.75, "a/z": 2.0, "a/w": 1.5})
+  text = tables.text(*testbeds.table(found))
+  for shown in ("0.900 +- 0.100", "at least 0.7", "at most 0.5", "0 to 2", "yes", "no"):
+    assert shown in text
+
+
+@pytest.mark.parametrize("bed", testbeds.TESTBEDS, ids=lambda bed: bed.id)
+def test_a_testbed_has_a_config_whose_rows_its_figures_name(bed):
+  assert testbeds.testbed(bed.id) is bed and (ROOT / bed.config).is_file()
+  config = importlib.import_module(bed.config.removesuffix(".py").replace("/", ".")).get_config("small")
+  rows = {"original", "reference", *config.method}
+  assert {one.row for one in bed.figures} == rows
+  pairs = [(one.row, one.score) for one in bed.figures]
+  assert len(pairs) == len(set(pairs)) and len(config.seeds) == 3
+  for one in bed.figures:  # the figure that was claimed lies in its own range
+    assert (one.low is None or one.low <= one.value) and (one.high is None or one.value <= one.high), one
+
+
+def test_an_unknown_word_is_no_testbed():
+  assert testbeds.testbed("no such word") is None
