@@ -24,6 +24,7 @@ def method(
   trainable: str = ".*",
   lora: Mapping[str, Any] = {},
   until: Mapping[str, Any] = {},
+  watch: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject; reads the set `forget` only. For token sequences and for picture classifiers.
 
@@ -34,12 +35,12 @@ def method(
     gamma: coefficient of the loss.
     optimizer: a name that `train.optim.make` knows.
     label: the labelling to forget, for pictures.
-    trainable, lora, until: see `shared.procedure`.
+    trainable, lora, until, watch: see `shared.procedure`.
 
   Raises:
     Invalid: for data without a set `forget`.
   """
   return graddiff.method(
     gamma=gamma, rate=rate, steps=steps, forget_batch=forget_batch, retain="none", optimizer=optimizer, label=label,
-    trainable=trainable, lora=lora, until=until,
+    trainable=trainable, lora=lora, until=until, watch=watch,
   )
