@@ -37,7 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
     hidden=pick(tiny=128, small=344),
   )  # fmt: skip
   config.train = dict(
-    name="train.language", steps=pick(tiny=450, small=750), batch_size=96, rate=2e-3, optimizer="adamw",
+    name="train.language", steps=450, batch_size=96, rate=2e-3, optimizer="adamw",
     weight_decay=0.01, clip=1.0, schedule="cosine", warmup=100, final=0.05,
   )  # fmt: skip
   config.reference = dict(name="forget.retrain", keep=KEEP)
