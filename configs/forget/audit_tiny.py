@@ -41,7 +41,8 @@ def get_config(arg: str = "") -> ConfigDict:
     weight_decay=0.01, clip=1.0, schedule="cosine", warmup=100, final=0.05,
   )  # fmt: skip
   config.reference = dict(name="forget.retrain", keep=KEEP)
-  batch = dict(forget_batch=24, retain_batch=48, keep=KEEP)
+  watch = dict(sets=("forget_qa", "retain_qa"), score="ex", every=4)  # for the plane on the page
+  batch = dict(forget_batch=24, retain_batch=48, keep=KEEP, watch=watch)
   config.method = {
     "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY, **batch),
     "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY, **batch),
