@@ -62,7 +62,8 @@ def planes(
   value = {(s["row"], s["name"]): s["value"] for s in scores if s["seed"] == seed}
   for cell in (cell for cell in plan.cells if cell.seed == seed and AFTER not in cell.row):
     curves = tabulate.history(results, cell.made)
-    for gone in (name for name in curves if name.startswith("forget") and _kept(name) in curves):
+    # the terms of the loss are called `forget` and `retain`, what was watched `forget_p` or `forget_qa_ex`
+    for gone in (name for name in curves if name.startswith("forget_") and _kept(name) in curves):
       pair = tuple("/".join(name.rsplit("_", 1)) for name in (gone, _kept(gone)))
       places = {row: tuple(value[row, name] for name in pair) for row in SINGLE if (row, pair[0]) in value}
       way = np.stack([curves[gone], curves[_kept(gone)]])
