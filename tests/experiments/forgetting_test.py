@@ -48,7 +48,8 @@ def test_one_line_a_method_with_what_each_attack_brought_back():
 
 def test_a_way_begins_at_the_original_and_has_what_was_looked_at(monkeypatch):
   curves = {"npo": {"step": np.arange(1, 5), "forget_p": np.array([NAN, 0.5, NAN, 0.2]),
-                    "retain_p": np.array([NAN, 0.7, NAN, 0.6]), "forget": np.ones(4), "retain": np.ones(4)}}  # fmt: skip
+                    "retain_p": np.array([NAN, 0.7, NAN, 0.6]),
+                    "forget": np.ones(4), "retain": np.ones(4)}}  # fmt: skip
   monkeypatch.setattr(tabulate, "history", lambda results, made: curves.get(made, {}))
   ((pair, (ways, places)),) = forgetting.planes(experiment(), None, SCORES).items()
   assert pair == ("forget/p", "retain/p") and list(ways) == ["npo"]

@@ -122,7 +122,8 @@ def test_every_gradient_method_takes_all_of_them_from_a_config(name):
 
 @pytest.mark.parametrize("settings, named", [
   (dict(lora=dict(rank=0)), "method.lora.rank = 0"), (dict(lora=dict(ranks=3)), "method.lora.ranks"),
-  (dict(until=dict(goal=0.1)), "method.until.goal"), (dict(watch=dict(step=2)), "method.watch.step"), (dict(until=dict(score="x")), "method.until.score"),
+  (dict(until=dict(goal=0.1)), "method.until.goal"), (dict(watch=dict(step=2)), "method.watch.step"),
+  (dict(until=dict(score="x")), "method.until.score"),
 ])  # fmt: skip
 def test_wrong_settings_are_named(settings, named):
   with pytest.raises(Invalid, match=named):
