@@ -2,13 +2,14 @@
 
     python -m benchmarks.adapters [--rank 8] [--rows 4] [--tokens 512] [--compile 2 4]
 
-Gradient difference (`forget.graddiff`, half of the rows forget, half retain) on adapters of Llama-2-7B's shape, weights
-in bfloat16. `state` is what goes in and out of a step: weights, adapters, moments of Adam. `backward` is what the forward
-pass leaves for the gradient, from the types of its residuals: the same on every backend, an upper bound where a compiler
-computes some of them again; with and without `remat`; the adapted weights (base plus product of the adapters) are among it, once over the whole
-network. --compile asks this backend's compiler for the temporary memory of a step with so many blocks, and draws the
-line through two of them to all 32; a CPU takes products of bfloat16 through float32 copies and merges blocks computed
-anew with the first ones, so there it says something of the usual step only.
+Gradient difference (`forget.graddiff`, half of the rows forget, half retain) on adapters of Llama-2-7B's shape,
+weights in bfloat16. `state` is what goes in and out of a step: weights, adapters, moments of Adam. `backward` is what
+the forward pass leaves for the gradient, from the types of its residuals: the same on every backend, an upper bound
+where a compiler computes some of them again; with and without `remat`; the adapted weights (base plus product of the
+adapters) are among it, once over the whole network. --compile asks this backend's compiler for the temporary memory
+of a step with so many blocks, and draws the line through two of them to all 32; a CPU takes products of bfloat16
+through float32 copies and merges blocks computed anew with the first ones, so there it says something of the usual
+step only.
 """
 
 from __future__ import annotations
