@@ -119,7 +119,7 @@ def uniformity(probabilities: np.ndarray, divergence: str = "js", base: float = 
   Args:
     probabilities: float `[n, classes]`, rows that sum to 1.
     divergence: `js`, that of Jensen and Shannon: (KL(p | m) + KL(u | m)) / 2 with m = (p + u) / 2; `released`, with the
-      arguments of both KL swapped, as in the released code, which has no bound (probabilities are at least 1e-12 there).
+      arguments of both KL swapped, as in the released code; it has no bound (probabilities are at least 1e-12 there).
     base: of the logarithm; with 2, `js` gives values in [0, 1].
 
   Raises:
