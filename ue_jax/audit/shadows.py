@@ -67,8 +67,10 @@ def rates(inside: np.ndarray, outside: np.ndarray, at: Sequence[float] = (0.001,
 
 
 def halves(n: int, models: int, seed: int = 0) -> np.ndarray:
-  """Which of n samples each model is given, bool `[models, n]`: a random half (rounded down), and every sample is given
-  to half of the models (as near as an odd number allows): two and two models are each other's complement.
+  """Which of n samples each model is given, bool `[models, n]`: a random half, rounded down.
+
+  Every sample is given to half of the models (of an odd number to fewer, at times): two and two models are each other's
+  complement.
 
   Args:
     n: samples, at least 2.
