@@ -23,8 +23,9 @@ SMALL = {
   "passes": 1, "max_passes": 1, "forget_steps": 1, "retain_steps": 2, "slices": 2, "slice_steps": 1, "repair_steps": 1,
 }
 FLAVOURS = {
-  "protect": ("pictures",), "defend": ("pictures",), "train": ("pictures", "tokens"), "select": ("pictures", "tokens"),
-  "method": ("pictures", "tokens", "sharded"), "attack": ("pictures", "tokens"), "measure": ("pictures", "tokens"),
+  "protect": ("pictures",), "defend": ("pictures",), "train": ("pictures", "tokens", "sharded"),
+  "select": ("pictures", "tokens"), "method": ("pictures", "tokens", "sharded"), "attack": ("pictures", "tokens"),
+  "measure": ("pictures", "tokens"),
   "cluster": ("pictures", "table"),
 }
 # What cannot be built from its signature, and why; a test holds that every entry is needed.
