@@ -32,7 +32,7 @@ from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term
-from ue_jax.forget import mixed, requests, vision
+from ue_jax.forget import mixed, requests, vision, weight_noise
 from ue_jax.train import likelihood, losses, supervised
 
 SCHEDULES = ("interleaved", "separate", "blocks")
@@ -97,7 +97,7 @@ def method(
   def start(key, request):
     vision.check(request, sets, label)
     teacher = request.subject.params
-    return jittered(key, teacher, jitter), request.subject.state, requests.frozen(request, params=teacher)
+    return weight_noise.noisy(key, teacher, jitter), request.subject.state, requests.frozen(request, params=teacher)
 
   def objective(params, state, frozen, batch, key):
     del key
@@ -118,13 +118,6 @@ def method(
 
 
 method.__signature__ = with_options(method, vision.procedure, without=("steps",))
-
-
-def jittered(key: jax.Array, params: Any, size: Any) -> Any:
-  """The parameters, each times 1 + `size` times a standard normal number of its own."""
-  leaves, back = jax.tree.flatten(params)
-  keys = jax.random.split(key, len(leaves))
-  return back.unflatten([x * (1 + size * jax.random.normal(k, x.shape, x.dtype)) for k, x in zip(keys, leaves)])
 
 
 def distance(teacher: jax.Array, student: jax.Array, mask: jax.Array, temperature: Any, scale: Any = 1.0) -> Term:
