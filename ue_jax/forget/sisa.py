@@ -7,7 +7,8 @@ goes back to there and trains on without it; all others keep their bits. The res
 the sample. One deletion costs about (1 / S)(1 / 2 + 1 / (2 R)) of a training.
 
 `train` gives the ensemble, with the past of each shard in the Subject's state; `method` takes samples out of it. Both
-must be given the same settings. All shards are one vmapped network; on several devices the shards are divided.
+must be given the same settings. All shards are one vmapped network, divided over the devices where there are several;
+so shards that stand are computed, too, and left as they are: `retrained` counts the samples that had to be learned again.
 """
 
 from __future__ import annotations
