@@ -8,7 +8,7 @@ the sample. One deletion costs about (1 / S)(1 / 2 + 1 / (2 R)) of a training.
 
 `train` gives the ensemble, with the past of each shard in the Subject's state; `method` takes samples out of it. Both
 must be given the same settings. All shards are one vmapped network, divided over the devices where there are several;
-so shards that stand are computed, too, and left as they are: `retrained` counts the samples that had to be learned again.
+so shards that stand are computed, too, and left as they are: `retrained` counts the samples that were learned again.
 """
 
 from __future__ import annotations
