@@ -21,9 +21,9 @@ def softmax(logits, temperature):
 
 def test_three_schedules_go_by_one_name():
   f, r = ["forget"], ["retain", "retain"]
-  assert scrub.plan("interleaved", 3, 2, 1, 2) == ([*f, *r, *f, *r, *r], [2, 5, 7])
-  assert scrub.plan("separate", 3, 2, 1, 2) == ([*f, *f, *r], [0, 1, 3])
-  assert scrub.plan("blocks", 3, 2, 4, 2) == ([*f * 4, *r], [3, 5])
+  assert scrub.timetable("interleaved", 3, 2, 1, 2) == ([*f, *r, *f, *r, *r], [2, 5, 7])
+  assert scrub.timetable("separate", 3, 2, 1, 2) == ([*f, *f, *r], [0, 1, 3])
+  assert scrub.timetable("blocks", 3, 2, 4, 2) == ([*f * 4, *r], [3, 5])
   assert scrub.method(**SMALL).steps == 8 and scrub.method(schedule="blocks", **SMALL).steps == 3
 
 
@@ -38,7 +38,8 @@ def test_both_kinds_of_step_are_the_formula(pictures):
   for t, name in enumerate(("forget", "retain")):
     batch = method.batch(0, pictures, t)
     part = batch[name]
-    teacher, student = (np.asarray(apply(p, part["image"]).logits) for p in (start.params, moved.params))
+    both = (pictures.subject.params, moved.params)
+    teacher, student = (np.asarray(apply(p, part["image"]).logits) for p in both)
     p, q = softmax(teacher, 3.0), softmax(student, 3.0)
     kl = 9 * np.mean(np.sum(p * np.log(p / q), -1))
     nll = -np.mean(np.log(softmax(student, 1.0)[np.arange(len(part["label"])), part["label"]]))
@@ -76,7 +77,7 @@ def test_it_goes_back_to_the_pass_whose_forget_error_is_that_of_held_out_data(pi
   how = dict(passes=9, max_passes=9, forget_steps=2, retain_steps=1, rate=1e-2, alpha=0.1, milestones=())
   method = scrub.method(holdout="held", **how)
   state, models, step = method.init(jax.random.key(0), request), [], jax.jit(method.step)
-  ends = scrub.plan("interleaved", 9, 9, 2, 1)[1]
+  ends = scrub.timetable("interleaved", 9, 9, 2, 1)[1]
   for t in range(method.steps):
     state, _ = step(state, method.batch(0, request, t))
     models += [state.inner.params] if t in ends else []
@@ -93,6 +94,18 @@ def test_it_goes_back_to_the_pass_whose_forget_error_is_that_of_held_out_data(pi
 def test_the_closest_is_the_last_of_equals():
   assert scrub.closest([0.0, 0.2, 0.4, 0.2, 0.9], 0.25) == 3
   assert scrub.closest([0.1, 0.3], 0.2) == 1
+
+
+def test_the_student_begins_a_little_beside_the_teacher(pictures):
+  before = pictures.subject.params
+  one, same, other = (scrub.method(jitter=0.01).init(jax.random.key(seed), pictures) for seed in (0, 0, 1))
+  assert tree.fingerprint(one.params) == tree.fingerprint(same.params) != tree.fingerprint(other.params)
+  assert tree.fingerprint(one.frozen["params"]) == tree.fingerprint(before)
+  off = jax.tree.map(lambda a, b: ((a - b) / b)[b != 0], one.params, before)
+  off = np.concatenate([np.ravel(x) for x in jax.tree.leaves(off)])
+  assert abs(off.std() - 0.01) < 0.001 and abs(off.mean()) < 0.002
+  none = scrub.method(jitter=0.0).init(jax.random.key(0), pictures)
+  assert tree.fingerprint(none.params) == tree.fingerprint(before)
 
 
 def test_its_numbers_may_be_traced(pictures):

@@ -94,6 +94,20 @@ def phases(
   return turned
 
 
+def fixed(draw: Callable[[int, Request, int], dict]) -> Callable[[int, Request, int], dict]:
+  """The `batch` that gives the first batch of `draw` at every step, as the same arrays: they need not be stacked."""
+  held: dict[str, Any] = {}
+
+  def same(seed: int, problem: Request, t: int) -> dict:
+    """The batch of every step."""
+    del t
+    if held.get("seed") != seed or held.get("data") is not problem.data:
+      held.update(seed=seed, data=problem.data, batch=draw(seed, problem, 0))
+    return held["batch"]
+
+  return same
+
+
 def part_of(seed: int, rows: np.ndarray, share: float) -> np.ndarray:
   """A random share of the rows, at least one, in their order; the same for the same seed."""
   if share == 1:

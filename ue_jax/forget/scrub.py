@@ -6,7 +6,8 @@ unlearning, at temperature T; means over samples:
   max steps, on D_f:  - T^2 KL(teacher || student)
   min steps, on D_r:    gamma cross entropy + alpha T^2 KL(teacher || student)
 
-The student begins as the teacher, where KL and its gradient are 0: the first max steps do little.
+At the teacher KL and its gradient are 0, and max steps cannot leave it. In the released codes the noise of batch
+statistics does that, which are still here; so the student begins a relative `jitter` away.
 
 Three codes run three schedules under this one name, so `schedule` is an argument; a pass is a number of steps:
 
@@ -31,7 +32,7 @@ from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term
-from ue_jax.forget import mixed, requests, vision
+from ue_jax.forget import mixed, requests, vision, weight_noise
 from ue_jax.train import likelihood, losses, supervised
 
 SCHEDULES = ("interleaved", "separate", "blocks")
@@ -64,6 +65,7 @@ def method(
   forget_batch: int = 64,
   retain_batch: int = 64,
   holdout: str = "",
+  jitter: Any = 1e-3,
   keep: Sequence[str] = ("retain",),
   label: str = "label",
   rate: Any = 5e-4,
@@ -79,6 +81,7 @@ def method(
     temperature, gamma, alpha: may be traced; the authors' are 2 or 4, .99 to 1, and .001 to .5.
     forget_batch, retain_batch: samples a step; a smaller set gives all it has.
     holdout: SCRUB+R: a set of the data with the distribution of D_f that was never trained on; empty: without.
+    jitter: standard deviation of the factor 1 + noise on every parameter at the start; may be traced.
     keep: the sets that are kept, taken together.
     label: the labelling.
     rate: learning rate; falls to a tenth at each of `milestones`, shares of the way.
@@ -88,13 +91,13 @@ def method(
   Raises:
     Invalid: for an unknown schedule or numbers out of range; at `init` for data without the sets or the labelling.
   """
-  turns, ends = plan(schedule, passes, max_passes, forget_steps, retain_steps)
+  turns, ends = timetable(schedule, passes, max_passes, forget_steps, retain_steps)
   sizes, sets = requests.sizes(forget_batch, retain_batch, "nll"), ("forget", *keep, *((holdout,) if holdout else ()))
 
   def start(key, request):
-    del key
     vision.check(request, sets, label)
-    return request.subject.params, request.subject.state, requests.frozen(request, params=request.subject.params)
+    teacher = request.subject.params
+    return weight_noise.noisy(key, teacher, jitter), request.subject.state, requests.frozen(request, params=teacher)
 
   def objective(params, state, frozen, batch, key):
     del key
@@ -130,7 +133,7 @@ def distance(teacher: jax.Array, student: jax.Array, mask: jax.Array, temperatur
   return Term(jnp.sum(value * mask), jnp.sum(mask), scale)
 
 
-def plan(
+def timetable(
   schedule: str, passes: int, max_passes: int, forget_steps: int, retain_steps: int
 ) -> tuple[list[str], list[int]]:
   """Of every step, the set whose turn it is; and the last step of every pass that leaves a model to go back to.

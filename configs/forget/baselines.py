@@ -1,0 +1,97 @@
+"""Every baseline of picture unlearning on one task: a random tenth of digits, of which a tenth is labelled wrongly.
+
+The network knows the wrong labels by heart; one trained again without the forgotten tenth (`reference`) does not.
+Papers stand in the modules. All run the model as in evaluation; `weight_noise` is a control.
+
+  python -m experiments.run --config configs/forget/baselines.py:tiny  --workdir runs/baselines  # one seed
+  python -m experiments.run --config configs/forget/baselines.py:small --workdir runs/baselines  # 3 seeds
+  python -m experiments.run --config configs/forget/baselines.py:sisa  --workdir runs/sisa       # shards of their own
+  python -m experiments.run --config configs/forget/baselines.py --config.data.path=DIR          # one GPU, CIFAR-10
+
+Measured on seed 0 with the settings of `small` (percent; gap: mean distance of the four to those of the reference):
+
+                   UA   MIA    RA    TA   gap
+  original          3    12    98    93   8.5
+  reference        20    27    98    94   0
+  fine_tune         9    14    99    92   6.7
+  cf_k              8    13    99    92   7.1
+  l1_sparse         9    15    98    93   6.0
+  gradient_ascent  12    29    94    88   4.7
+  neggrad_plus     18    22    98    93   2.2
+  random_labels     7    29    98    90   4.7
+  salun             7    25    98    91   4.8
+  boundary_shrink   6    15    98    90   7.6
+  boundary_expand  15    23    91    82   6.9
+  scrub             9    16    99    92   6.0
+  bad_teacher      14    21    94    83   6.9
+  influence        12    25    96    89   4.7
+  influence_cg      5    18    98    92   6.6
+
+Every one of these is closer to the reference than the original is. The full size was not run. Two settings that fail:
+`influence` with alpha = 20 (RA 60, gap 32), `influence_cg` with damping .01, too little for a network that is not
+convex (RA 60, gap 40; .001 happens to do well). `scrub_r` takes the test set for held-out data, for want of another.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import resnet_on_cifar, sizes
+
+SISA = dict(slices=4, slice_steps=150, batch_size=64, rate=2e-3)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  size, pick = sizes(arg, "sisa")
+  config = ConfigDict()
+  config.title = f"Baselines of picture unlearning ({size})"
+  config.seeds = pick(tiny=(0,), small=(0, 1, 2))
+  if size == "full":
+    resnet_on_cifar(config, steps=60 * 391, every=391)
+    config.data.forget_share = 0.1
+  else:
+    config.data = dict(
+      name="data.embedded", source="digits", train=1297, test=500, noise=0.1, forget_share=0.1,
+    )
+    config.model = dict(name="models.mlp", widths=(128, 64))
+    config.train = dict(
+      name="train.supervised", steps=pick(tiny=840, small=1260), batch_size=64, rate=2e-3, optimizer="adamw",
+    )
+  if size == "sisa":
+    config.data.forget_share = 0.0016  # two of 1297 samples: a tenth would touch every shard
+    config.model = dict(name="models.ensemble", member="models.mlp", members=5, widths=(128, 64))
+    config.train = dict(name="forget.sisa", **SISA)
+    config.method = dict(sisa=dict(name="forget.sisa", **SISA))
+  else:
+    config.method = methods(**pick(tiny=dict(head="head|block_1", epoch=18), full=dict(head="head", epoch=704)))
+  config.reference = True
+  config.measure = dict(table=dict(name="audit.unlearning"))
+  return config
+
+
+def methods(head: str, epoch: int) -> dict:
+  """All baselines; `head` names the last layers, `epoch` is the number of batches of 64 in what is kept."""
+  ten = dict(steps=10 * epoch, rate=2e-3)
+  mixed = dict(steps=11 * epoch, rate=1e-3)
+  few = dict(steps=20, forget_batch=64)
+  return dict(
+    fine_tune=dict(name="forget.fine_tune", **ten),
+    cf_k=dict(name="forget.fine_tune", trainable=head, **ten),
+    eu_k=dict(name="forget.fine_tune", trainable=head, fresh=True, steps=40 * epoch, rate=4e-3),
+    l1_sparse=dict(name="forget.fine_tune", l1=3e-4, **ten),
+    gradient_ascent=dict(name="forget.gradient_ascent", rate=1e-4, clip=1.0, cap=2.3, steps=30, forget_batch=64),
+    neggrad_plus=dict(
+      name="forget.neggrad_plus", alpha=0.9, rate=5e-4, steps=10 * epoch, forget_batch=64, retain_batch=64,
+    ),
+    random_labels=dict(name="forget.random_labels", **mixed),
+    salun=dict(name="forget.salun", share=0.5, **mixed),
+    boundary_shrink=dict(name="forget.boundary_shrink", rate=1e-4, **few),
+    boundary_expand=dict(name="forget.boundary_expand", rate=3e-4, **few),
+    scrub=dict(name="forget.scrub", rate=2e-3, forget_steps=max(epoch // 9, 1), retain_steps=epoch),
+    scrub_r=dict(name="forget.scrub", rate=2e-3, forget_steps=max(epoch // 9, 1), retain_steps=epoch, holdout="test"),
+    bad_teacher=dict(name="forget.bad_teacher", rate=1e-3, steps=20 * epoch // 9),
+    influence=dict(name="forget.influence", alpha=5.0),
+    influence_cg=dict(name="forget.influence_cg", damping=0.1),
+    fisher=dict(name="forget.fisher", alpha=1e-13, limit=0.02),
+    weight_noise=dict(name="forget.weight_noise", size=0.3),
+    amnesiac=dict(name="forget.amnesiac", repair_steps=20 * epoch, repair_rate=2e-3),
+  )
