@@ -3,7 +3,7 @@
   python -m experiments.reproduce NAME|all [--size tiny|small|full] [--workdir DIR] [--config.FIELD=VALUE ...]
 
   NAME             the word that names a paper, such as cuda; `all` runs every paper that is implemented; or a testbed
-                   (kgtiny), whose reference figures are printed one by one beside the results
+                   (kgtiny, audit_tiny), whose reference figures are printed one by one beside the results
   --size SIZE      of the configs (small)
   --workdir DIR    each run gets a folder of its own in it (runs)
   --config.FIELD=VALUE, --mode=MODE and other flags of `experiments.run` are passed on to every run

@@ -18,6 +18,8 @@ BUDGET = "Distance from the clean pictures"
 CRAFTED = ", as crafted"  # ends the name of a line about noise before it became bytes
 HALF = " +-"  # ends the name of a score that is half of the interval of the one so named without it
 AT = " @ "  # stands between the name of a curve and where on it a score lies (`silhouette @ 8 clusters`): drawn
+AFTER = " + "  # stands between a row and the attack that it suffered
+WIDE = 12  # rows of an experiment, each a column of a table: with more, every attack gets tables of its own
 MEANS = ("l2", "psnr", "ssim", "clipped")
 COLUMNS = (
   "largest, levels of 255", "mean L2", "PSNR, dB", "SSIM", "clipped", "perturbations", "changed"
@@ -53,11 +55,17 @@ def mean(values: Sequence[float]) -> Any:
 
 
 def score_tables(scores: Sequence[Mapping[str, Any]]) -> list[Table]:
-  """One table a measure: a line a score, a column a row of the experiment, then which way is better, and the target."""
-  out = []
-  for measure in dict.fromkeys(s["measure"] for s in scores):
-    place = lambda s: " / ".join(part for part in (s["row"], s["group"]) if part)
-    mine = [{**s, "row": place(s)} for s in scores if s["measure"] == measure]
+  """One table a measure: a line a score, a column a row of the experiment, then which way is better, and the target.
+
+  With more than `WIDE` rows, what was attacked stands in tables of its own, one an attack.
+  """
+  wide, parts, out = len({s["row"] for s in scores}) > WIDE, {}, []
+  for s in scores:
+    row, _, attack = s["row"].partition(AFTER) if wide else (s["row"], "", "")
+    place = " / ".join(part for part in (row, s["group"]) if part)
+    title = f"{s['measure']}, after {attack}" if attack else s["measure"]
+    parts.setdefault(title, []).append({**s, "row": place})
+  for title, mine in parts.items():
     rows = list(dict.fromkeys(s["row"] for s in mine))
     lines = []
     for name in dict.fromkeys(s["name"] for s in mine):
@@ -68,7 +76,7 @@ def score_tables(scores: Sequence[Mapping[str, Any]]) -> list[Table]:
       values = [_interval(mine, name, row, value) for row, value in zip(rows, values)]
       last = same[-1]
       lines.append([name, *values, tables.DIRECTION.get(last["better"], last["better"]), last["target"]])
-    out += [Table(measure, ["score", *rows, "best", "target"], lines)] if lines else []
+    out += [Table(title, ["score", *rows, "best", "target"], lines)] if lines else []
   return out
 
 

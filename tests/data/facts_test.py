@@ -177,6 +177,18 @@ def test_a_benchmark_is_data_of_the_same_form(small_bench, world):
     assert (mask[start:] == (ids[start:] != lexicon.PAD)).all()
 
 
+def test_direct_kinds_that_are_asked_for_part_the_sets_and_change_no_row(small_bench):
+  data = facts.data("ci", alternatives=3, forms=("statement", "qa", "cloze", "choice", "context_false"), contexts=30)
+  assert np.array_equal(data.arrays["ids"], small_bench.arrays["ids"])
+  for name in ("forget", "retain", "holdout"):
+    direct = {kind: data.sets[f"{name}_{kind}"] for kind in ("statement", "qa", "cloze")}
+    for kind, rows in direct.items():
+      assert {data.info["labels"]["kind"][k] for k in data.arrays["kind"][rows]} == {kind}
+      assert set(rows) <= set(data.sets[name]) and rows.dtype == np.int32
+    found = sum(len(rows) for rows in direct.values())
+    assert found == len(data.sets[name]) if name != "retain" else 0 < found < len(data.sets[name])
+
+
 def test_wrong_answers_of_a_benchmark_differ_in_the_answer_only(small_bench):
   data = small_bench
   rows = np.concatenate([data.sets[name] for name in ("forget", "retain", "math", "retain_hop3", "world")])

@@ -111,17 +111,19 @@ def test_rmu_on_adapters_stops_where_it_is_told_to(tokens):
 
 
 @pytest.mark.parametrize("name", GRADIENT)
-def test_every_gradient_method_takes_both_from_a_config(name):
+def test_every_gradient_method_takes_all_of_them_from_a_config(name):
   known = inspect.signature(build.find("method", name)).parameters
   assert "lora" in known
-  more = {"until": {"score": "ex", "target": 0.1}} if "until" in known else {}
+  more = {"until": {"score": "ex", "target": 0.1}, "watch": {"every": 2}} if "until" in known else {}
   assert "until" in known or name == "forget.task_vector"  # what is negated at the end has no score on the way
-  assert build.build("method", name, lora={"rank": 2}, **more).steps > 0
+  made = build.build("method", name, lora={"rank": 2}, **more)
+  assert made.steps > 0 and made.every == (2 if more else 0)
 
 
 @pytest.mark.parametrize("settings, named", [
   (dict(lora=dict(rank=0)), "method.lora.rank = 0"), (dict(lora=dict(ranks=3)), "method.lora.ranks"),
-  (dict(until=dict(goal=0.1)), "method.until.goal"), (dict(until=dict(score="x")), "method.until.score"),
+  (dict(until=dict(goal=0.1)), "method.until.goal"), (dict(watch=dict(step=2)), "method.watch.step"),
+  (dict(until=dict(score="x")), "method.until.score"),
 ])  # fmt: skip
 def test_wrong_settings_are_named(settings, named):
   with pytest.raises(Invalid, match=named):

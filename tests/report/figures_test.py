@@ -27,6 +27,7 @@ MAKERS = {
   "curves": lambda form: figures.curves({"a": [0.1, 0.5], "b": ([0, 5], [1, 2])}, ylabel="accuracy", form=form),
   "bars": lambda form: figures.bars({"digit": {"clean": 0.9, "cuda": (0.2, 0.1)}}, chance={"digit": 0.1}, form=form),
   "heat": lambda form: figures.heat([[0.1, np.nan], [0.4, 0.9]], ["r1", "r2"], ["c1", "c2"], form=form),
+  "plane": lambda form: figures.plane({"npo": ([1, 0.4], [1, 0.8])}, {"original": (1, 1)}, "gone", "kept", form=form),
   "scatter": lambda form: figures.scatter(np.eye(4)[:, :2], [0, 1, 2, -1], ["x", "y", "z"], form=form),
 }
 
@@ -45,6 +46,16 @@ def test_svg_is_xml_with_texts_that_follow_the_page(name):
   assert ET.fromstring(svg).tag == f"{SVG}svg"
   assert texts(svg), "texts are text, not outlines"
   assert figures.INK.encode() not in svg and b"currentColor" in svg
+
+
+def test_a_way_through_a_plane_ends_in_a_large_dot_and_needs_two_equal_parts():
+  ways = {"npo": ([1, 0.4, 0.1], [1, 0.8, 0.7]), "ga": ([1, 0], [1, 0])}
+  svg = figures.plane(ways, {"original": (1, 1), "reference": (0.05, 1)}, "forgotten", "kept")
+  assert {"npo", "ga", "original", "reference", "forgotten", "kept"} <= set(texts(svg))
+  assert svg.count(b"<use ") >= 3 + 2 + 2 + 2  # a dot a look, an end a way, a mark a place
+  for wrong in (([1, 2], [1]), ([], [])):
+    with pytest.raises(Invalid, match="figure.lines"):
+      figures.plane({"npo": wrong}, {})
 
 
 def test_no_global_state_is_touched():

@@ -18,7 +18,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
-from ue_jax.data import bench, lexicon, phrases, probes, stream, text
+from ue_jax.data import bench, lexicon, phrases, probes, splits_of_facts, stream, text
 from ue_jax.data.lexicon import Relation
 
 
@@ -56,7 +56,8 @@ def data(
     seed: names the world; the vocabulary is the same for all.
     alternatives: wrong answers per fact, distinct and of the same range; up to 11, of a benchmark up to 5.
     forms: of a benchmark, further kinds of probes (`probes.KINDS`: `choice`, `context_true`, ...); they are not trained
-      and make the sets `forget_<form>` and `retain_<form>`.
+      and make the sets `forget_<form>` and `retain_<form>`. The direct kinds `statement`, `qa` and `cloze` are there
+      anyway: asked for, they part the sets `forget`, `retain` and `holdout` into `forget_qa` and so on.
     contexts: of a benchmark, how many items of reading comprehension are trained too (set `context`).
   Returns:
     Data with arrays `ids` int32 `[n, length]`; `mask` float32 of the same shape, 1 on the answer and the
@@ -122,6 +123,9 @@ def _bench_sets(made: bench.Bench, many: np.ndarray, forms: Sequence[str], conte
   for form in (form for form in forms if form not in FORMS):
     rows = made.probes.of(form)
     sets |= {f"forget_{form}": place[rows[lost[rows]]], f"retain_{form}": place[rows[~lost[rows]]]}
+  for form in (form for form in forms if form in splits_of_facts.DIRECT):
+    rows = place[made.probes.of(form)]
+    sets |= {f"{name}_{form}": np.intersect1d(sets[name], rows) for name in ("forget", "retain", "holdout")}
   if contexts:
     sets["context"] = len(many) + np.arange(contexts, dtype=np.int32)
     sets["train"] = np.concatenate([sets["train"], sets["context"]])

@@ -26,6 +26,7 @@ def method(
   trainable: str = ".*",
   lora: Mapping[str, Any] = {},
   until: Mapping[str, Any] = {},
+  watch: Mapping[str, Any] = {},
   clip: float = 0.0,
   cap: float = float("inf"),
 ) -> Procedure:
@@ -40,14 +41,14 @@ def method(
     label: the labelling to forget, for pictures.
     clip: the largest global norm of the gradient; 0 means no clipping. May be traced, like `cap`.
     cap: it stops before the first step whose batch has this nll or more.
-    trainable, lora, until: see `shared.procedure`.
+    trainable, lora, until, watch: see `shared.procedure`.
 
   Raises:
     Invalid: for data without a set `forget`.
   """
   plain = graddiff.method(
     gamma=gamma, rate=rate, steps=steps, forget_batch=forget_batch, retain="none", optimizer=optimizer, clip=clip,
-    label=label, trainable=trainable, lora=lora, until=until,
+    label=label, trainable=trainable, lora=lora, until=until, watch=watch,
   )  # fmt: skip
   if isinstance(cap, float) and cap == float("inf"):
     return plain

@@ -40,6 +40,7 @@ def method(
   optimizer: str = "adam",
   lora: Mapping[str, Any] = {},
   until: Mapping[str, Any] = {},
+  watch: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and those of `keep`. For token models with sites `block_i/residual`.
 
@@ -58,7 +59,7 @@ def method(
     forget_batch, retain_batch: samples a step; a smaller set gives all it has.
     keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
-    lora, until: see `shared.procedure`.
+    lora, until, watch: see `shared.procedure`.
 
   Raises:
     Invalid: for pictures, a block that the model does not have, or data without the sets.
@@ -91,7 +92,7 @@ def method(
   tx = optim.make(optimizer, rate, steps, train=trainable)
   draw = requests.batch(sizes, names=keep)
   descent = descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
-  return shared.wrapped(descent, lora, until)
+  return shared.wrapped(descent, lora, until, watch)
 
 
 def hidden(apply: Any, params: Any, state: Any, ids: jax.Array, site: str) -> jax.Array:

@@ -17,6 +17,7 @@ from ue_jax.core.terms import Term
 from ue_jax.forget import adapted, requests
 from ue_jax.train import descend, likelihood, optim
 from ue_jax.train import until as stopping
+from ue_jax.train import watch as watching
 
 # look(batch) -> its logits now, look(batch, name) -> those of the parameters `frozen[name]`
 Look = Callable[..., jax.Array]
@@ -29,6 +30,7 @@ def procedure(
   given: Callable[[Request], Mapping[str, Any]],
   lora: Mapping[str, Any] = {},
   until: Mapping[str, Any] = {},
+  watch: Mapping[str, Any] = {},
   **options: Any,
 ) -> Procedure:
   """Request -> Subject: descends on a forget term and, unless `retain` is `none`, `alpha` times a retain term.
@@ -42,12 +44,14 @@ def procedure(
     lora: settings of `adapted.adapted`, as `dict(rank=8)`: only adapters are trained, and merged at the end; empty: all
       that is `trainable`.
     until: settings of `train.until.until`, as `dict(score="ex", target=0.2)`: where to stop early; empty: never.
+    watch: settings of `train.watch.watch`, as `dict(sets=("forget", "retain"), every=5)`: curves on the Subject; empty:
+      none.
     options: those of `pieces`.
 
   Raises:
     Invalid: for a setting that is not known, or data without the sets.
   """
-  return wrapped(descend.descend(**pieces(forget, given, **options)), lora, until, options.get("label", "label"))
+  return wrapped(descend.descend(**pieces(forget, given, **options)), lora, until, watch, options.get("label", "label"))
 
 
 def pieces(
@@ -110,15 +114,20 @@ def looking(params: Any, state: Any, frozen: Mapping[str, Any]) -> Look:
 
 
 def wrapped(
-  procedure: Procedure, lora: Mapping[str, Any] = {}, until: Mapping[str, Any] = {}, label: str = "label"
-) -> Procedure:
+  procedure: Procedure, lora: Mapping[str, Any] = {}, until: Mapping[str, Any] = {}, watch: Mapping[str, Any] = {},
+  label: str = "label",
+) -> Procedure:  # fmt: skip
   """The procedure with what a config may put around any gradient method; empty settings put nothing.
 
   Raises:
-    Invalid: for a setting that `adapted.adapted` or `train.until.until` does not take.
+    Invalid: for a setting that `adapted.adapted`, `train.until.until` or `train.watch.watch` does not take.
   """
-  stop = {"label": label, **until} if until else {}
-  for field, arrow, settings in (("until", stopping.until, stop), ("lora", adapted.adapted, lora)):
+  labelled = lambda settings: {"label": label, **settings} if settings else {}
+  arrows = {
+    "until": (stopping.until, labelled(until)), "lora": (adapted.adapted, lora),
+    "watch": (watching.watch, labelled(watch)),
+  }  # fmt: skip
+  for field, (arrow, settings) in arrows.items():
     known = list(inspect.signature(arrow).parameters)[1:]
     for name, value in settings.items():
       require(name in known, f"method.{field}.{name}", value, f"it takes {', '.join(known)}")

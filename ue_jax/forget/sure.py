@@ -52,7 +52,7 @@ def method(
       takes a second backward pass.
     rate: learning rate; larger than without a mask.
     options: those of `shared.procedure`, of which every argument is taken: alpha, steps, forget_batch, retain_batch,
-      retain, keep, optimizer, label, trainable, lora, until.
+      retain, keep, optimizer, label, trainable, lora, until, watch.
 
   Raises:
     Invalid: for an unknown loss or retain term, a percentile out of range, or data without the sets.
@@ -60,7 +60,8 @@ def method(
   require(loss in LOSSES, "method.loss", loss, f"choose one of {', '.join(LOSSES)}")
   traced = not isinstance(tau, (int, float))
   require(traced or 0 <= tau <= 100, "method.tau", tau, "give a percentile from 0 to 100")
-  lora, until, label = options.pop("lora", {}), options.pop("until", {}), options.get("label", "label")
+  lora, until, watch = (options.pop(name, {}) for name in ("lora", "until", "watch"))
+  label = options.get("label", "label")
   ascent = lambda look, part, _: likelihood.nll_term(look(part), part, -gamma), lambda _: {}
   forget, given = npo.parts(beta, gamma, label) if loss == "npo" else ascent
   plan = shared.pieces(forget, given, rate=rate, **options)
@@ -79,7 +80,7 @@ def method(
       chosen = salient(spread.allsum(slope, axis), tau)
     return descend.descent_step(plan["objective"], optim.where(plan["tx"], chosen), state, batch, axis)
 
-  return shared.wrapped(descend.descend(**plan | {"start": start})._replace(step=step), lora, until, label)
+  return shared.wrapped(descend.descend(**plan | {"start": start})._replace(step=step), lora, until, watch, label)
 
 
 method.__signature__ = with_options(method, shared.procedure)

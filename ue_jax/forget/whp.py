@@ -64,6 +64,7 @@ def method(
   steps: int = 90,
   lora: Mapping[str, Any] = {},
   until: Mapping[str, Any] = {},
+  watch: Mapping[str, Any] = {},
   **options: Any,
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
@@ -77,7 +78,7 @@ def method(
     anchors: pairs of words of the vocabulary: in z0's text the first becomes the second. For token sequences.
     gamma: coefficient of the forget term.
     steps: optimiser steps, of the copy and of the subject together.
-    lora, until: see `shared.procedure`.
+    lora, until, watch: see `shared.procedure`.
     options: those of `shared.pieces`, of which every argument is taken: alpha, rate, forget_batch, retain_batch,
       retain, keep, optimizer, label, trainable.
 
@@ -109,7 +110,7 @@ def method(
 
   finish = lambda state, request: own.finish(state.own, request)
   both = own._replace(init=init, step=step, finish=finish, steps=steps)
-  return shared.wrapped(both, lora, until, options.get("label", "label"))
+  return shared.wrapped(both, lora, until, watch, options.get("label", "label"))
 
 
 method.__signature__ = with_options(method, shared.pieces)

@@ -17,6 +17,7 @@ from ue_jax.core.pictures import to_float
 
 INK = "#3b4048"  # replaced by currentColor in SVG
 PALETTE = ("#3f6fb5", "#d98032", "#3f9a7a", "#b8557f", "#7c6bb8", "#b79a2e", "#4aa3c0", "#8a6a58", "#7d8590", "#5d8f3c")
+MARKS = ("s", "*", "^", "D")  # of single points: open, so that what lies below is seen
 FONT = ("DejaVu Sans", "sans-serif")
 
 
@@ -95,6 +96,35 @@ def curves(
     ax.plot(x, y, color=_colour(i), lw=1.8, label=name, marker="o" if len(x) < 2 else None, solid_capstyle="round")
   _quiet(ax, xlabel, ylabel, title, grid="both")
   _legend(ax, len(lines) if len(lines) > 1 else 0)
+  return _encode(fig, form)
+
+
+def plane(
+  lines: Mapping[str, Any], points: Mapping[str, Any], xlabel: str = "", ylabel: str = "", title: str = "",
+  form: str = "svg",
+) -> bytes:
+  """Ways through a plane: a small dot at every place that was looked at, a large one at the end.
+
+  Args:
+    lines: name -> `(x, y)`, each `[points]`, in the order in which they were passed.
+    points: name -> `(x, y)`, single places to compare with; each has a mark of its own.
+    xlabel, ylabel, title: texts.
+    form: `svg` or `png`.
+
+  Raises:
+    Invalid: for a line without a point, or whose two parts do not have the same length.
+  """
+  fig, ax = _axes(6.6, 4.2)
+  for i, (name, (x, y)) in enumerate(lines.items()):
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    require(x.shape == y.shape and x.ndim == 1 and len(x) > 0, f"figure.lines[{name}]", (x.shape, y.shape),
+            "give two arrays [points] of one length")
+    ax.plot(x, y, color=_colour(i), lw=1.4, marker=".", ms=4, solid_capstyle="round")
+    ax.plot(x[-1], y[-1], color=_colour(i), lw=1.4, marker="o", ms=7, label=name)
+  for i, (name, (x, y)) in enumerate(points.items()):
+    ax.plot(x, y, color=INK, ls="", marker=MARKS[i % len(MARKS)], ms=10, mfc="none", mew=1.4, label=name, zorder=4)
+  _quiet(ax, xlabel, ylabel, title, grid="both")
+  _legend(ax, len(lines) + len(points), limit=16)
   return _encode(fig, form)
 
 

@@ -90,9 +90,11 @@ def _range(claim: Claim) -> str | None:
 SCORES = ("forget/ex", "forget/p", "forget/nll", "retain/ex", "retain/p", "world/ex", "math/ex", "forget/quality")
 
 
-def _row(name: str, values: Sequence[float | None], **ranges: tuple[float | None, float | None]) -> list[Claim]:
-  """A line of the table in the order of `SCORES`, None for what it does not give; ranges by `forget_ex=(low, high)`."""
-  pairs = [(score, value) for score, value in zip(SCORES, values) if value is not None]
+def _row(
+  name: str, values: Sequence[float | None], scores: Sequence[str] = SCORES, **ranges: tuple[float | None, float | None]
+) -> list[Claim]:
+  """A line of the table in the order of `scores`, None for what it does not give; ranges by `forget_ex=(low, high)`."""
+  pairs = [(score, value) for score, value in zip(scores, values) if value is not None]
   return [Claim(name, score, value, *ranges.get(score.replace("/", "_"), ())) for score, value in pairs]
 
 
@@ -117,8 +119,33 @@ _KGTINY = (
   *_row("UNDIAL alone", (0.167, 0.128, 2.07, 0.880, 0.333, 1.0, 0.41, 1e-17)),
 )
 
+KINDS = (
+  "forget_qa/ex", "forget_statement/ex", "forget_alias/ex", "forget_hop2/ex", "forget_hop3/ex",
+  "forget_context_true/ex", "forget_context_false/ex", "retain_qa/ex", "retain_hop2/ex", "loss/auc",
+)  # fmt: skip
+MOST = (0.9, None)
+# Where a range was stated for a difference (chains against direct questions), it is taken at the other's claimed value.
+_AUDIT = (
+  *_row("original", (1, 1, 1, 1, 1, 1, 1, 1, 1, 0.995), KINDS, forget_alias_ex=NEARLY, forget_hop2_ex=NEARLY,
+        forget_hop3_ex=NEARLY, loss_auc=(0.98, None)),
+  *_row("reference", (0.025, None, 0.25, 0.15, None, 1, 1, 1, 0.99, 0.553), KINDS, forget_qa_ex=(None, 0.15),
+        forget_alias_ex=(None, 0.275), forget_hop2_ex=(None, 0.275), forget_context_true_ex=MOST,
+        forget_context_false_ex=MOST, loss_auc=(0.35, 0.65)),
+  *_row("early", (0.15, 0.22, 0.5, 0.75, 0.8, 1, 1, 0.97, 1, 0.532), KINDS, forget_qa_ex=(None, 0.2),
+        forget_alias_ex=(0.3, None), forget_hop2_ex=(0.55, None), forget_hop3_ex=(0.4, None),
+        forget_context_true_ex=(0.87, None), forget_context_false_ex=MOST, retain_qa_ex=(0.94, None),
+        retain_hop2_ex=(0.94, None)),
+  *_row("early-gdr", (0.15, 0.1, 0.45, 0.65, 0.8, 1, 1, 0.95, 1), KINDS, forget_qa_ex=(None, 0.2),
+        retain_qa_ex=(0.94, None), retain_hop2_ex=(0.94, None)),
+  *_row("strong", (0, 0, 0.1, 0.05, 0, 0.9, 1, 0.99, 0.92, 0.001), KINDS, forget_hop2_ex=(None, 0.2),
+        forget_context_false_ex=MOST, loss_auc=LITTLE),
+)
+
 TESTBEDS = (
   Testbed("kgtiny", "configs/forget/kgtiny.py",
           "All methods but UNDIAL take exact match on the forgotten persons from 1.00 to .03 or less; of the others GA "
           "leaves .00, NPO .835, SimNPO .998.", _KGTINY),
+  Testbed("audit_tiny", "configs/forget/audit_tiny.py",
+          "Unlearning that stops where a fifth of the direct answers is left leaves most chains of facts (.65 to .80); "
+          "a fixed, larger budget wipes them out (.05), and all of them read the fact from the context.", _AUDIT),
 )

@@ -89,12 +89,12 @@ def until(
     require(on in problem.data.sets, "method.until.on", on, f"choose one of {sorted(problem.data.sets)}")
     inner, apply = procedure.init(key, problem), likelihood.callable_tree(problem.subject.model.apply)
     seen = chunks(problem.data, on, label)
-    value = _mean(of, apply, inner.params, inner.state, seen)
+    value = mean(of, apply, inner.params, inner.state, seen)
     return Until(inner, apply, seen, value, value <= target, inner.key, inner.step)
 
   def step(state: Until, batch, **axis):
     inner, metrics = procedure.step(state.inner, batch, **axis)
-    look = lambda: _mean(of, state.apply, inner.params, inner.state, state.seen)
+    look = lambda: mean(of, state.apply, inner.params, inner.state, state.seen)
     value = jax.lax.cond(inner.step % every == 0, look, lambda: state.value)
     after = state._replace(inner=inner, value=value, done=value <= target, key=inner.key, step=inner.step)
     return after, {**metrics, f"{on}/{name}": value}
@@ -120,8 +120,8 @@ def chunks(data: Data, name: str, label: str = "label") -> dict[str, jax.Array]:
   return {key: jnp.asarray(x).reshape(-1, size, *x.shape[1:]) for key, x in batch.items()}
 
 
-def _mean(of: PerSample, apply: Callable, params: Any, state: Any, seen: Mapping[str, jax.Array]) -> jax.Array:
-  """The mean of a score over the samples that have targets, float32 scalar."""
+def mean(of: PerSample, apply: Callable, params: Any, state: Any, seen: Mapping[str, jax.Array]) -> jax.Array:
+  """The mean of a score over the samples that have targets, float32 scalar; `seen` as `chunks` gives it."""
 
   def one(batch):
     there = jnp.any(batch["mask"].reshape(batch["mask"].shape[0], -1) > 0, -1).astype(jnp.float32)

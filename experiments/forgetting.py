@@ -1,0 +1,84 @@
+"""What a run about forgetting shows first: one line a method, and the plane of what is gone and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments import tabulate
+from experiments.plan import Plan
+from experiments.tabulate import AFTER, Table
+from ue_jax.report import figures, page
+
+COLUMNS = (  # heading, score: what the line of a method says, as far as it was measured
+  ("forget, exact", "forget/ex"), ("forget, p", "forget/p"), ("forget", "forget/accuracy"),
+  ("retain, exact", "retain/ex"), ("retain", "retain/accuracy"), ("world, exact", "world/ex"),
+  ("membership, AUC", "loss/auc"),
+)  # fmt: skip
+TELLS = {"audit.relearn": "relearn_held"}  # attack -> the set that tells what came back; of all others `forget`
+SINGLE = ("original", "reference")  # rows that are no method: places in the plane
+Ways = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def table(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> Table:
+  """One line a method: what is gone, what is left, whether members are told, and what each attack brings back."""
+  rows = list(dict.fromkeys(cell.row for cell in plan.cells if AFTER not in cell.row))
+  wanted = [(heading, "", name) for heading, name in COLUMNS]
+  for attack, module in attacks(plan).items():
+    told = TELLS.get(module, "forget")
+    wanted += [(f"after {attack}, {told}, p", attack, f"{told}/p")]
+    wanted += [(f"after {attack}, {told}", attack, f"{told}/accuracy")]
+  found: dict[tuple[str, str], list[float]] = {}
+  for s in scores:
+    found.setdefault((s["row"], s["name"]), []).append(s["value"])
+  value = lambda row, attack, name: tabulate.mean(found.get((f"{row}{AFTER}{attack}" if attack else row, name), []))
+  columns = {heading: [value(row, attack, name) for row in rows] for heading, attack, name in wanted}
+  columns = {heading: values for heading, values in columns.items() if any(x is not None for x in values)}
+  return Table("Forgetting", ["method", *columns], [list(line) for line in zip(rows, *columns.values())])
+
+
+def attacks(plan: Plan) -> dict[str, str]:
+  """The name of every attack of an experiment -> its module."""
+  attacked = [cell for cell in plan.cells if AFTER in cell.row]
+  return {cell.row.partition(AFTER)[2]: plan.stages[cell.made].config["name"] for cell in attacked}
+
+
+def planes(
+  plan: Plan, results: Any, scores: Sequence[Mapping[str, Any]]
+) -> dict[tuple[str, str], tuple[Ways, dict[str, tuple[float, float]]]]:
+  """The ways of the methods that were watched (`train.watch`), of the first seed.
+
+  Returns:
+    (score of what is to be forgotten, the same of what is to be kept), as `("forget/p", "retain/p")` -> row -> (x, y)
+    along the steps, from the original on; and row -> (x, y) of what is no method.
+  """
+  seed, out = plan.cells[0].seed, {}
+  value = {(s["row"], s["name"]): s["value"] for s in scores if s["seed"] == seed}
+  for cell in (cell for cell in plan.cells if cell.seed == seed and AFTER not in cell.row):
+    curves = tabulate.history(results, cell.made)
+    for gone in (name for name in curves if name.startswith("forget") and _kept(name) in curves):
+      pair = tuple("/".join(name.rsplit("_", 1)) for name in (gone, _kept(gone)))
+      places = {row: tuple(value[row, name] for name in pair) for row in SINGLE if (row, pair[0]) in value}
+      way = np.stack([curves[gone], curves[_kept(gone)]])
+      way = way[:, np.isfinite(way).all(0)]
+      if "original" in places:
+        way = np.concatenate([np.reshape(places["original"], (2, 1)), way], axis=1)
+      out.setdefault(pair, ({}, places))[0][cell.row] = (way[0], way[1])
+  return out
+
+
+def sections(plan: Plan, results: Any, scores: Sequence[Mapping[str, Any]]) -> list[page.Section]:
+  """The planes as figures, under a heading; nothing where no method was watched."""
+  out = []
+  for (x, y), (ways, places) in planes(plan, results, scores).items():
+    drawn = figures.plane(ways, places, f"{x}: to be forgotten", f"{y}: to be kept")
+    caption = f"{y} over {x} as unlearning goes on: every curve begins at the original, the large dot is its end"
+    out.append(page.figure(drawn, caption, f"one curve a method: {y} over {x} along unlearning"))
+  return [page.heading("Forgetting against keeping"), *out] if out else []
+
+
+def _kept(name: str) -> str:
+  """The curve of what is to be kept beside that of what is to be forgotten: `retain_qa_p` to `forget_qa_p`."""
+  return name.replace("forget", "retain", 1)
