@@ -23,7 +23,10 @@ Ways = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def table(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> Table:
-  """One line a method: what is gone, what is left, whether members are told, and what each attack brings back."""
+  """One line a method: what is gone, what is left, whether members are told, and what each attack brings back.
+
+  Without a line where nothing of that was measured.
+  """
   rows = list(dict.fromkeys(cell.row for cell in plan.cells if AFTER not in cell.row))
   wanted = [(heading, "", name) for heading, name in COLUMNS]
   for attack, module in attacks(plan).items():
@@ -36,7 +39,8 @@ def table(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> Table:
   value = lambda row, attack, name: tabulate.mean(found.get((f"{row}{AFTER}{attack}" if attack else row, name), []))
   columns = {heading: [value(row, attack, name) for row in rows] for heading, attack, name in wanted}
   columns = {heading: values for heading, values in columns.items() if any(x is not None for x in values)}
-  return Table("Forgetting", ["method", *columns], [list(line) for line in zip(rows, *columns.values())])
+  lines = [list(line) for line in zip(rows, *columns.values())] if columns else []
+  return Table("Forgetting", ["method", *columns], lines)
 
 
 def attacks(plan: Plan) -> dict[str, str]:

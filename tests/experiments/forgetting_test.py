@@ -43,6 +43,7 @@ def test_one_line_a_method_with_what_each_attack_brought_back():
   assert lines["npo"]["membership, AUC"] == 0.6 and lines["reference"]["forget, exact"] is None
   assert lines["npo"]["after relearn, relearn_held, p"] == 0.5 and lines["npo"]["after int4, forget, p"] == 0.3
   assert "world, exact" not in found.columns  # nobody measured it
+  assert forgetting.table(experiment(), [score("npo", "forget/rouge", 1.0)]).rows == []
 
 
 def test_a_way_begins_at_the_original_and_has_what_was_looked_at(monkeypatch):
