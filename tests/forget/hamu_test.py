@@ -129,22 +129,6 @@ def test_both_gradients_are_clipped_each_by_itself():
   np.testing.assert_array_equal(two_gradients.clipped(long, 0.0)["a"], long["a"])
 
 
-@pytest.mark.parametrize("rule, angle, released, wanted", [
-  ("retain", 60, False, lambda r, f: -r), ("ascent", 60, False, lambda r, f: f),
-  ("difference", 60, False, lambda r, f: (f - r) / 2),
-  ("gru", 60, False, lambda r, f: f - (r @ f) * r), ("gru", 60, True, lambda r, f: f),
-  ("gru", 120, False, lambda r, f: f), ("gru", 120, True, lambda r, f: f - (r @ f) * r),
-  ("pcgrad", 60, False, lambda r, f: (-(r - (r @ f) * f) + f - (r @ f) * r) / 2),
-  ("pcgrad", 120, False, lambda r, f: (f - r) / 2),
-])  # fmt: skip
-def test_the_plain_rules(rule, angle, released, wanted):
-  g_r, g_f = at_angle(angle)
-  delta, _ = compromise.joined(g_r, g_f, 0.5, rule, released)
-  np.testing.assert_allclose(delta["0"], 0.5 * wanted(g_r["0"], g_f["0"]), atol=1e-6)
-  if rule in ("gru", "pcgrad") and not released:
-    assert dot(delta, g_r) <= 1e-6  # with the right sign neither harms what is kept
-
-
 def half_known(seed=0, rows=23):
   """A linear classifier in two arrays that is half trained, to forget 9 of its rows; sizes that divide nothing."""
   rng = np.random.default_rng(seed)
