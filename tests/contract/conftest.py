@@ -17,7 +17,7 @@ from ue_jax.core.procedure import Procedure
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 # Sizes that make any factory small, used where it has an argument of that name.
 SMALL = {
-  "episodes": 8, "known_set": "holdout", "parts": 1,
+  "episodes": 8, "known_set": "holdout", "parts": 1, "fit_steps": 10, "fit_forget_steps": 10,
   "steps": 3, "epochs": 1, "batch_size": 8, "forget_batch": 4, "retain_batch": 6, "k": 3, "restarts": 1, "max_steps": 5,
   "ks": (2, 3, 4), "chunk": 32, "warmup": 0, "every": 0, "rate": 1e-3, "width": 8, "blocks": 1,
   "models": 6, "targets": 4, "passes": 1, "max_passes": 1, "forget_steps": 1, "retain_steps": 2, "slices": 2,

@@ -117,7 +117,8 @@ PAPERS: tuple[Paper, ...] = (
          "One private blur a class: a ResNet-18 on CIFAR-10 falls from 94.7 to 18.5 %, and to 44.4 % under "
          "adversarial training at 4/255.", "implemented"),
   _paper("hamu", 19, 2026, "forget", "method", "How Hard Can It Be? Hardness-Aware Multi-Objective Unlearning",
-         "A closed-form step forgets a set amount with the least harm, and says when harm becomes unavoidable."),
+         "A closed-form step forgets a set amount with the least harm, and says when harm becomes unavoidable.",
+         "implemented"),
   _paper("restor", 20, 2024, "audit", "measure", "RESTOR: Knowledge Recovery in Machine Unlearning",
          "Methods that forget corrupted facts often fail to restore what the model knew before the corruption."),
   _paper("gedi", 21, 2023, "cluster", "train", "Unifying Self-Supervised Clustering and Energy-Based Models",
@@ -141,7 +142,7 @@ PAPERS: tuple[Paper, ...] = (
   _paper("tell", 27, 2018, "cluster", "cluster", "XAI Beyond Classification: Interpretable Neural Clustering",
          "k-means as a differentiable layer whose weights are the cluster centres.", "implemented"),
   _paper("laf", 28, 2024, "forget", "method", "Label-Agnostic Forgetting: A Supervision-Free Unlearning in Deep Models",
-         "Forgetting by representations alone comes close to retraining without any label."),
+         "Forgetting by representations alone comes close to retraining without any label.", "implemented"),
   _paper("unpact", 29, 2025, "audit", "measure", "Understanding the Dilemma of Unlearning for Large Language Models",
          "Unlearning breaks the focus on keywords; much knowledge returns when they are emphasised."),
   _paper("worst_case", 30, 2024, "forget", "select",

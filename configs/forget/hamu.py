@@ -1,0 +1,45 @@
+"""HAMU: forgetting a set amount a step with the least harm, on forget sets of chosen hardness.
+
+Paper: "How Hard Can It Be? Hardness-Aware Multi-Objective Unlearning", ICML 2026. Digit 0 of a network that is still
+learning, a share rho of its pictures swapped for random others: the more, the harder.
+
+  python -m experiments.run --config configs/forget/hamu.py:tiny  --workdir runs/hamu
+  python -m experiments.run --config configs/forget/hamu.py:small --workdir runs/hamu
+  python -m experiments.run --config configs/forget/hamu.py       --workdir runs/hamu --config.data.path=DIR
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import sizes
+
+PLAIN = {"ft": "retain", "ga": "ascent", "gdiff": "difference", "gru": "gru", "pcgrad": "pcgrad"}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The experiment in the size `arg`."""
+  size, pick = sizes(arg)
+  config = ConfigDict()
+  config.title = f"Hardness-aware unlearning ({size})"
+  config.seeds = pick(tiny=(0,), small=(0, 1, 2), full=(0,))
+  if size == "full":
+    config.data = dict(name="data.tfds", source="cifar10", path="")
+    config.model = dict(name="models.resnet", depth=20, stem="cifar")
+    config.train = dict(name="train.supervised", steps=500, batch_size=5000, rate=1e-3)
+  else:
+    config.data = dict(name="data.embedded", source="digits", train=1297, test=500)
+    config.model = dict(name="models.mlp", widths=(64, 32))
+    config.train = dict(name="train.supervised", steps=80, batch_size=64, rate=1e-3)  # stopped early, on purpose
+  config.select = dict(name="data.swap", classes=(0,), share=0.25)
+  steps = dict(rate=pick(tiny=2e-2, full=1e-4), steps=pick(tiny=30, small=60, full=225))
+  whole = dict(forget_batch=5000, retain_batch=5000)
+  ours = dict(name="forget.hamu", q=0.5, **steps, **whole)
+  plain = dict(name="forget.compromise", **steps, **whole)
+  config.method = dict(hamu_q=ours, hamu_u=dict(ours, variant="u"))
+  for name, rule in PLAIN.items():
+    if size != "tiny" or name in ("ga", "gdiff"):
+      config.method[name] = dict(plain, rule=rule)
+  if size != "tiny":
+    for name in ("gru", "pcgrad"):
+      config.method[f"{name}_released"] = dict(plain, rule=name, released_sign=True)
+  config.measure = dict(name="audit.utility", sets=("forget", "retain", "test"))
+  return config
