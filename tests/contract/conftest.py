@@ -20,6 +20,7 @@ SMALL = {
   "episodes": 8, "known_set": "holdout", "parts": 1,
   "steps": 3, "epochs": 1, "batch_size": 8, "forget_batch": 4, "retain_batch": 6, "k": 3, "restarts": 1, "max_steps": 5,
   "ks": (2, 3, 4), "chunk": 32, "warmup": 0, "every": 0, "rate": 1e-3, "width": 8, "blocks": 1,
+  "passes": 1, "max_passes": 1, "forget_steps": 1, "retain_steps": 2,
 }
 FLAVOURS = {
   "protect": ("pictures",), "defend": ("pictures",), "train": ("pictures", "tokens"), "select": ("pictures", "tokens"),

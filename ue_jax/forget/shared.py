@@ -33,6 +33,7 @@ def procedure(
   retain: str = "nll",
   keep: Sequence[str] = ("retain",),
   optimizer: str = "adam",
+  clip: float = 0.0,
   label: str = "label",
 ) -> Procedure:
   """Request -> Subject: descends on a forget term and, unless `retain` is `none`, `alpha` times a retain term.
@@ -50,6 +51,7 @@ def procedure(
     retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
     keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
+    clip: the largest global norm of the gradient; 0 means no clipping.
     label: the labelling to forget, for pictures.
 
   Raises:
@@ -71,7 +73,7 @@ def procedure(
     terms = {"forget": forget(look, batch["forget"], frozen)}
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
 
-  tx, draw = optim.make(optimizer, rate, steps), requests.batch(sizes, label, keep)
+  tx, draw = optim.make(optimizer, rate, steps, clip=clip), requests.batch(sizes, label, keep)
   return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
 
 
