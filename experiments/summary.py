@@ -38,6 +38,7 @@ def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: flo
   shown += [tabulate.clusterings(plan, results)] if plan.kind == "cluster" else []
   shown += [tabulate.crafting(plan, results)] if plan.variants else []
   shown += [tabulate.budgets(plan, results)] if plan.variants else []
+  shown += [tabulate.times(plan, results)] if plan.kind == "forget" else []
   shown += [painted.table()] if painted else []
   env = environment()
   seconds = max(seconds, sum(store.manifest(results.path(hash))["seconds"] for hash in plan.stages))

@@ -158,6 +158,33 @@ def crafting(plan: Plan, results: Any) -> Table:
   return Table("Crafting", [columns[i] for i in (0, 1, *some)], [[line[i] for i in (0, 1, *some)] for line in lines])
 
 
+def times(plan: Plan, results: Any) -> Table:
+  """How long every model took to make (RTE): all of it, its steps once compiled, and that over the reference's.
+
+  The second is `compiled_seconds` of the stage's log; a pass over the data before or after the steps is in the first.
+  """
+  found: dict[str, list] = {}
+  for cell in plan.cells:
+    stage = plan.stages[cell.made]
+    rows = log.read(results.workdir / "logs" / f"{stage.kind}-{stage.hash}.jsonl")
+    found.setdefault(cell.row, []).append((store.manifest(results.path(cell.made))["seconds"], compiled_seconds(rows)))
+  lines = {row: [None if None in column else mean(column) for column in zip(*seeds)] for row, seeds in found.items()}
+  center = lambda row: None if lines.get(row, [None] * 2)[1] is None else float(np.ravel(lines[row][1])[0])
+  share = lambda row: None if center(row) is None or not center("reference") else center(row) / center("reference")
+  columns = ["model", "all, s", "steps, compiled, s", "of the reference"]
+  return Table("Time to make it", columns, [[row, *line, share(row)] for row, line in lines.items()])
+
+
+def compiled_seconds(rows: Sequence[Mapping[str, Any]]) -> float | None:
+  """Of all steps at the pace of the fastest chunk between two lines of a log; None of fewer than two lines.
+
+  The first chunk compiles, and a last one of another length may do so again: the pace of the fastest has neither.
+  """
+  pairs = [(a, b) for a, b in zip(rows, rows[1:]) if b["step"] > a["step"]]
+  paces = [(b["time"] - a["time"]) / (b["step"] - a["step"]) for a, b in pairs]
+  return rows[-1]["step"] * min(paces) if paces else None
+
+
 def like(clean: np.ndarray, other: np.ndarray) -> np.ndarray:
   """Clean pictures at the size of others: a method may publish pictures of another size."""
   shape = (*clean.shape[:1], *other.shape[1:3], clean.shape[-1])
