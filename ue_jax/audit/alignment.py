@@ -43,14 +43,14 @@ def cka(x: np.ndarray, y: np.ndarray, estimator: str = "full", batch: int = 512)
   Args:
     x: float `[n, d]`.
     y: float `[n, e]`, of the same samples in the same order.
-    estimator: `full`, from the moments of all samples, in [0, 1]; `unbiased`, see there, at most 1 and about 0 for
-      unrelated ones; `batched`, the mean over consecutive batches as in the released code of unlearning audits, lower and
-      noisier, and dependent on the order.
+    estimator: `full`, from the moments of all samples, in [0, 1]; `unbiased`, at most 1 and about 0 for unrelated ones;
+      `batched`, the mean over consecutive batches as in the released code of unlearning audits, noisier, and dependent
+      on the order.
     batch: samples a batch for `batched`; the last may be smaller, and is left out if it has fewer than two.
 
   Raises:
-    Invalid: for another estimator, unlike lengths, too few samples (2; 4 for `unbiased`), values that are not finite, or
-      a representation that is constant.
+    Invalid: for another estimator, unlike lengths, too few samples (2; 4 for `unbiased`), values that are not finite,
+      or a representation that is constant.
   """
   ways = {"full": _full, "unbiased": _unbiased, "batched": functools.partial(_batched, size=batch)}
   require(estimator in ways, "measure.estimator", estimator, f"choose one of {sorted(ways)}")

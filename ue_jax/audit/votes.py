@@ -32,7 +32,7 @@ def predict(
   require(k >= 1, "measure.k", k, "give at least 1")
   fits = len(bank) == len(labels) > 0 and bank.shape[1:] == queries.shape[1:]
   require(fits, "features", (bank.shape, queries.shape), "give a bank [n, d] with n labels and queries [q, d]")
-  require(bool(np.isfinite(bank).all() and np.isfinite(queries).all()), "features", "NaN or infinity", "check the model")
+  require(bool(np.isfinite(bank).all() and np.isfinite(queries).all()), "features", "not finite", "check the model")
   classes, size = classes or int(labels.max()) + 1, max(min(chunk, len(queries)), 1)
   known, marks = _unit(bank), jnp.asarray(labels, jnp.int32)
   found = []
