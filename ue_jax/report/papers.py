@@ -146,7 +146,7 @@ PAPERS: tuple[Paper, ...] = (
          "Unlearning breaks the focus on keywords; much knowledge returns when they are emphasised."),
   _paper("worst_case", 30, 2024, "forget", "select",
          "Challenging Forgets: Unveiling the Worst-Case Forget Sets in Machine Unlearning",
-         "A chosen forget set is far harder to unlearn than a random one of the same size."),
+         "A chosen forget set is far harder to unlearn than a random one of the same size.", "implemented"),
   _paper("skill", 31, 2025, "forget", "method", "Effective Skill Unlearning through Intervention and Abstention",
          "Abstaining where keys look like the skill's takes over 80 % of GSM8K away and leaves MBPP and MMLU at 99 %."),
   _paper("o3", 32, 2024, "forget", "method", "Practical Unlearning for Large Language Models (O3)",
