@@ -109,7 +109,8 @@ PAPERS: tuple[Paper, ...] = (
          "Methods that look like retraining by their logits keep the old representation or ruin it, by CKA and k-NN.",
          "implemented"),
   _paper("uncle", 16, 2025, "forget", "method", "An Unlearning Framework for Continual Learning (UnCLe)",
-         "A hypernetwork forgets a task without its data: accuracy at chance, no relapse, other tasks kept."),
+         "A hypernetwork forgets a task without its data: accuracy at chance, no relapse, other tasks kept.",
+         "implemented"),
   _paper("few_shot", 17, 2021, "cluster", "cluster", "Transductive Few-Shot Learning: Clustering is All You Need?",
          "Clustering alone is a strong few-shot classifier: K-modes reaches 74.8 % on mini-ImageNet with one shot, "
          "84.5 % with five.", "implemented"),
