@@ -21,14 +21,15 @@ SMALL = {
   "steps": 3, "epochs": 1, "batch_size": 8, "forget_batch": 4, "retain_batch": 6, "k": 3, "restarts": 1, "max_steps": 5,
   "ks": (2, 3, 4), "chunk": 32, "warmup": 0, "every": 0, "rate": 1e-3, "width": 8, "blocks": 1,
   "models": 6, "targets": 4, "passes": 1, "max_passes": 1, "forget_steps": 1, "retain_steps": 2, "slices": 2,
-  "slice_steps": 1, "repair_steps": 1,
+  "slice_steps": 1, "repair_steps": 1, "learn_steps": 2, "lower_steps": 3,
 }
 FLAVOURS = {
-  "protect": ("pictures",), "defend": ("pictures",), "train": ("pictures", "tokens", "sharded"),
-  "select": ("pictures", "tokens"), "method": ("pictures", "tokens", "sharded"), "attack": ("pictures", "tokens"),
-  "measure": ("pictures", "tokens"),
+  "protect": ("pictures",), "defend": ("pictures",), "train": ("pictures", "tokens"), "select": ("pictures", "tokens"),
+  "method": ("pictures", "tokens"), "attack": ("pictures", "tokens"), "measure": ("pictures", "tokens"),
   "cluster": ("pictures", "table"),
 }
+# Looked at only where a factory accepts none of the above.
+SPARE = {"train": ("sharded",), "select": ("stream",), "method": ("sharded", "stream"), "measure": ("stream",)}
 # What cannot be built from its signature, and why; a test holds that every entry is needed.
 BY_HAND: dict[tuple[str, str], str] = {
   ("data", "data.folder"): "needs a folder of pictures",
@@ -84,14 +85,24 @@ class Workshop:
 
     return blobs.data(n=60)
 
+  @functools.cached_property
+  def stream(self):
+    """Two tasks on the same tiny pictures; the first is learned and unlearned, the second stays."""
+    from ue_jax.data import tasks
+
+    data = tasks.data(tasks=2, train=40, test=20)
+    return data._replace(sets={**data.sets, "forget": data.sets["task_0"], "retain": data.sets["task_1"]})
+
   def data(self, flavour):
     return getattr(self, flavour)
 
   def model(self, flavour):
-    from ue_jax.models import ensemble, mlp, transformer
+    from ue_jax.models import ensemble, hypernetwork, mlp, transformer
 
     if flavour == "sharded":
       return ensemble.model(len(self.pictures.info["labels"]["label"]), members=2, widths=(16,))
+    if flavour == "stream":
+      return hypernetwork.model(tasks=2, widths=(8,))
     if flavour == "tokens":
       vocabulary = len(self.tokens.info["vocabulary"])
       return transformer.model(vocabulary, width=16, depth=1, heads=2, hidden=32)
@@ -111,7 +122,8 @@ class Workshop:
     if kind in ("protect", "defend", "train", "cluster"):
       return data
     subject = self.subject(flavour)
-    return Request(subject, data, reference=subject, original=subject)
+    asked = ("L0", "L1", "U0") if flavour == "stream" else ()
+    return Request(subject, data, reference=subject, original=subject, schedule=asked)
 
   def arguments(self, kind, module, flavour):
     """Keyword arguments for the factory, by the names in its signature."""
@@ -138,9 +150,9 @@ class Workshop:
   def built(self, kind, module) -> tuple[Built, ...]:
     """The factory on every sort of problem that it accepts; one that it does not read is refused with Invalid."""
     out = []
-    for flavour in FLAVOURS[kind]:
-      if flavour == "sharded" and out:
-        continue
+    for flavour in (*FLAVOURS[kind], *SPARE.get(kind, ())):
+      if out and flavour not in FLAVOURS[kind]:
+        break
       problem = self.problem(kind, flavour)
       try:
         procedure = build.build(kind, module, **self.arguments(kind, module, flavour))

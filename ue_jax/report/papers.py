@@ -109,7 +109,8 @@ PAPERS: tuple[Paper, ...] = (
          "Methods that look like retraining by their logits keep the old representation or ruin it, by CKA and k-NN.",
          "implemented"),
   _paper("uncle", 16, 2025, "forget", "method", "An Unlearning Framework for Continual Learning (UnCLe)",
-         "A hypernetwork forgets a task without its data: accuracy at chance, no relapse, other tasks kept."),
+         "A hypernetwork forgets a task without its data: accuracy at chance, no relapse, other tasks kept.",
+         "implemented"),
   _paper("few_shot", 17, 2021, "cluster", "cluster", "Transductive Few-Shot Learning: Clustering is All You Need?",
          "Clustering alone is a strong few-shot classifier: K-modes reaches 74.8 % on mini-ImageNet with one shot, "
          "84.5 % with five.", "implemented"),
@@ -147,7 +148,7 @@ PAPERS: tuple[Paper, ...] = (
          "Unlearning breaks the focus on keywords; much knowledge returns when they are emphasised."),
   _paper("worst_case", 30, 2024, "forget", "select",
          "Challenging Forgets: Unveiling the Worst-Case Forget Sets in Machine Unlearning",
-         "A chosen forget set is far harder to unlearn than a random one of the same size."),
+         "A chosen forget set is far harder to unlearn than a random one of the same size.", "implemented"),
   _paper("skill", 31, 2025, "forget", "method", "Effective Skill Unlearning through Intervention and Abstention",
          "Abstaining where keys look like the skill's takes over 80 % of GSM8K away and leaves MBPP and MMLU at 99 %."),
   _paper("o3", 32, 2024, "forget", "method", "Practical Unlearning for Large Language Models (O3)",
