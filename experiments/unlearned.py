@@ -36,13 +36,15 @@ def wanted(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def table(plan: Plan, results: Any, scores: Sequence[Mapping[str, Any]]) -> Table:
-  """A line a model, a column a score: mean and standard deviation over the seeds.
+  """A line a model, a column a score: mean and standard deviation over the seeds; after the controls the closest first.
 
   The last column is the time of the steps, once compiled, over that of training again; `-` for what has too few steps
   to tell, and for a single pass without steps.
   """
+  order = list(dict.fromkeys(("original", "reference", *ranked(plan, scores))))
+  order = [row for row in order if row in _rows(plan)]
   there = {name: head for name, head in COLUMNS.items() if any(s["name"] == name for s in scores)}
-  lines = {row: [tabulate.mean(_values(scores, row, name)) for name in there] for row in _rows(plan)}
+  lines = {row: [tabulate.mean(_values(scores, row, name)) for name in there] for row in order}
   spent = {row: share for row, *_, share in tabulate.times(plan, results).rows}
   lines = [[row, *line, spent[row]] for row, line in lines.items()]
   return Table("Methods side by side, forgotten and retained pictures", ["model", *there.values(), TIME], lines)

@@ -23,8 +23,7 @@ from ml_collections import ConfigDict
 from configs.common import sizes
 from configs.forget import baselines
 
-CONTROLS = ("weight_noise", "eu_1")  # come last
-PAPERS: dict = {}  # further rows, as `laf=dict(name="forget.laf", ...)`: they come after the baselines
+PAPERS: dict = {}  # further rows, as `laf=dict(name="forget.laf", ...)`
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -32,11 +31,8 @@ def get_config(arg: str = "") -> ConfigDict:
   size, pick = sizes(arg)
   config = baselines.get_config(arg)
   config.title = f"Picture unlearning: all methods ({size})"
-  if size == "tiny":
-    config.train.steps = 600
-  rows = {"again": dict(name="forget.retrain", again=1), **config.method.to_dict(), **PAPERS}
-  rows["eu_1"] = {**rows["eu_k"], "trainable": "head"}
-  config.method = {name: rows[name] for name in (*(r for r in rows if r not in CONTROLS), *CONTROLS)}
+  config.method.update(again=dict(name="forget.retrain", again=1), **PAPERS)
+  config.method.eu_1 = dict(config.method.eu_k.to_dict(), trainable="head")
   relearn = pick(tiny=dict(steps=60), small=dict(steps=100), full=dict(steps=400, rate=1e-4))
   config.measure = dict(
     unlearning=dict(name="audit.unlearning"),
