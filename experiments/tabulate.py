@@ -15,6 +15,7 @@ from ue_jax.report import tables
 from ue_jax.train import log
 
 BUDGET = "Distance from the clean pictures"
+TIMES, SHARE = "Time to make it", "of the reference"
 CRAFTED = ", as crafted"  # ends the name of a line about noise before it became bytes
 HALF = " +-"  # ends the name of a score that is half of the interval of the one so named without it
 AT = " @ "  # stands between the name of a curve and where on it a score lies (`silhouette @ 8 clusters`): drawn
@@ -184,8 +185,8 @@ def times(plan: Plan, results: Any) -> Table:
   lines = {row: [None if None in column else mean(column) for column in zip(*seeds)] for row, seeds in found.items()}
   center = lambda row: None if lines.get(row, [None] * 2)[1] is None else float(np.ravel(lines[row][1])[0])
   share = lambda row: None if center(row) is None or not center("reference") else center(row) / center("reference")
-  columns = ["model", "all, s", "steps, compiled, s", "of the reference"]
-  return Table("Time to make it", columns, [[row, *line, share(row)] for row, line in lines.items()])
+  columns = ["model", "all, s", "steps, compiled, s", SHARE]
+  return Table(TIMES, columns, [[row, *line, share(row)] for row, line in lines.items()])
 
 
 def compiled_seconds(rows: Sequence[Mapping[str, Any]]) -> float | None:
@@ -243,7 +244,7 @@ def numbers(
 
   Args:
     shown: the tables made already; a budget table among them adds `row/levels`, `row/psnr` and others, and the same
-      of the noise before it became bytes, as `row/crafted/levels`.
+      of the noise before it became bytes, as `row/crafted/levels`; one of times `row/time_share`.
   """
   out = means(scores)
   for row, group in dict.fromkeys((cell.row, cell.group) for cell in plan.cells if plan.kind == "protect"):
@@ -256,6 +257,7 @@ def numbers(
   names = dict(zip(COLUMNS, ("levels", *MEANS, "perturbations", "changed")))
   for table in shown:
     out |= _named(table, names) if table.title == BUDGET else {}
+    out |= _named(table, {SHARE: "time_share"}) if table.title == TIMES else {}
   return {name.replace(f"{CRAFTED}/", "/crafted/"): value for name, value in out.items()}
 
 
