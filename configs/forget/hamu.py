@@ -6,6 +6,25 @@ learning, a share rho of its pictures swapped for random others: the more, the h
   python -m experiments.run --config configs/forget/hamu.py:tiny  --workdir runs/hamu
   python -m experiments.run --config configs/forget/hamu.py:small --workdir runs/hamu
   python -m experiments.run --config configs/forget/hamu.py       --workdir runs/hamu --config.data.path=DIR
+
+Seen at `small` (rho .25, up to 60 full-batch steps, three seeds; nll and accuracy of what is forgotten and retained):
+
+                   forget nll  retain nll  forget  retain
+  original                .79         .99     .93     .86
+  ft                      .97         .72     .89     .88
+  ga                    11.05        2.32     .09     .37
+  gdiff                  3.82         .91     .22     .85
+  gru                    7.38         .99     .22     .85
+  pcgrad                 3.98         .84     .22     .86
+  hamu_q                 3.68         .92     .22     .84
+  hamu_u                 1.15         .91     .83     .87
+  gru, released sign    10.90        2.37     .10     .37
+  pcgrad, released       3.72         .91     .21     .85
+
+`hamu_q` raises the forget loss by 2.9 and lowers the retain loss by .07, and stops where harm becomes unavoidable.
+Difference of gradients and PCGrad take all their steps and come as far; what HAMU adds is the stop and the promise of a
+step (`python -m benchmarks.hamu` has hardness against rho). GRU with the released sign ascends without any check. A
+fifth of the accuracy that is left on the forget set is the quarter of swapped pictures, which the retained ones teach.
 """
 
 from ml_collections import ConfigDict
