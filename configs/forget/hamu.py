@@ -23,12 +23,12 @@ Seen at `small` (rho .25, up to 60 full-batch steps, three seeds; nll and accura
 
 `hamu_q` raises the forget loss by 2.9 and lowers the retain loss by .07, and stops where harm becomes unavoidable.
 Difference of gradients and PCGrad, which take all their steps, come as far; a fifth of accuracy on the forget set is
-what its swapped quarter has from the pictures that are retained. `python -m benchmarks.hamu` (three seeds): kappa of the
-first step against rho correlates by .991 to .995; every step raises the forget loss by its quota, to first order, with
-nothing to spare; the gain grows straight with q (R^2 .998 and more); it stops after 60, 37 to 60, 6 to 26, and no or one
-step at rho 0, .25, .5, .75. At as many steps it forgets 1.17 to 1.25 times as much as the difference of gradients at
-rho .25 (1.03 to 1.36 at .5) for .6 to .95 of its gain on what is retained. Without the stop, at rate 5e-2 and rho .5, it
-ruins the retained (-.2 to -.4); plain ascent far more (-7 to -28).
+what its swapped quarter has from the pictures that are retained. `python -m benchmarks.hamu` (three seeds): kappa of
+the first step against rho correlates by .991 to .995; every step raises the forget loss by its quota, to first order,
+with nothing to spare; the gain grows straight with q (R^2 .998 and more); it stops after 60, 37 to 60, 6 to 26, and no
+or one step at rho 0, .25, .5, .75. At as many steps it forgets 1.17 to 1.25 times as much as the difference of
+gradients at rho .25 (1.03 to 1.36 at .5) for .6 to .95 of its gain on what is retained. Without the stop, at rate 5e-2
+and rho .5, it ruins the retained (-.2 to -.4); plain ascent far more (-7 to -28).
 """
 
 from ml_collections import ConfigDict
