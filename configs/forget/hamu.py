@@ -21,12 +21,12 @@ before; losses in nats, forget up and retain down are gains; `hamu_q` and gradie
   ascent       retain    -6.5 / -12 / -15      -7.1 / -15 / -18       -15 / -18 / -23      -27 / -24 / -28
 
 Kappa follows the hardness (correlation .994, .995, .991), the quota is met to four digits, the run stops sooner the
-harder the set, and nothing that is kept is harmed: retain is never below 0 with the stop, and -.19 / -.33 / -.39 without
-it (rho .5, rate 5e-2, 50 steps; with it .03 / .01 / .01). Less clear than the paper has it is the lead over gradient
-difference: a forget gain 1.17 to 1.25 times as large at rho .25, with .62 to .96 of its retain gain, and at rho .5 1.0 to
-1.4 times. With the quota's sign in mind that is plain: while kappa < 0, half of each gradient forgets more than Q.
-Projections (`pcgrad`) do at least as well on both losses there. `gru` with the released sign harms what is kept
-(-.2 to -1.0), with the right one it does not (-.006 to .04). The tiny, small and full sizes were not run.
+harder the set, and what is kept is not harmed: retain is never below 0 with the stop, and -.19 / -.33 / -.39 without
+it (rho .5, rate 5e-2, 50 steps; with it .03 / .01 / .01). The lead over gradient difference is smaller than a prototype
+had it (1.3 times and more): 1.17 to 1.25 times its forget gain at rho .25, with .62 to .96 of its retain gain; 1.0 to
+1.4 times at rho .5. At first order the half of g_f alone gives (1 - kappa) / 2 of the rate, which is no less than Q
+while kappa < 0. `pcgrad` gains less forgetting there and more of what is kept. `gru` with the released sign harms what
+is kept (-.02 to -1.0 up to rho .5), with the right one hardly (-.006 to .04). Tiny, small and full were not run.
 """
 
 from ml_collections import ConfigDict
