@@ -18,6 +18,7 @@ No compilation is kept on disk. `--small` takes a few steps of everything, to se
 from __future__ import annotations
 
 import argparse
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,7 +29,7 @@ import numpy as np
 from benchmarks.sweep import measure
 from configs.forget import baselines
 from ue_jax.audit import shadows
-from ue_jax.core.build import build
+from ue_jax.core.build import build, find
 from ue_jax.core.nouns import Data, Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import neggrad_plus
@@ -107,10 +108,6 @@ def seconds(run: Callable[[], Any], repeats: int) -> tuple[float, float]:
 
 def _made(kind: str, stage: Mapping[str, Any], **handed: Any) -> Any:
   """The stage's factory called with its config, and with what it asks for of `handed`."""
-  import inspect
-
-  from ue_jax.core.build import find
-
   takes = inspect.signature(find(kind, stage["name"])).parameters
   fields = {name: value for name, value in stage.items() if name != "name"}
   return build(kind, stage["name"], **fields, **{n: x for n, x in handed.items() if n in takes})
