@@ -230,6 +230,7 @@ def prepare(results: Results, stage: Stage, needs: Mapping[str, Any]) -> tuple[C
     "label": lambda: stage.parts.get("label"),
     "model": lambda: results.model(stage),
     "train": lambda: make("train", stage.parts["train"], model=results.model(stage), **began),
+    "method": lambda: _recipe(stage.parts["method"], at_hand["train"]),
   }
   there = {name for name in at_hand if name in needs or name in stage.parts}
   offered = {name: at_hand[name]() for name in there if takes(stage.kind, stage.config, name)}
@@ -240,6 +241,11 @@ def prepare(results: Results, stage: Stage, needs: Mapping[str, Any]) -> tuple[C
   for subject in (needs[role] for role in ("start", "subject") if role in needs):
     early.words(subject, problem.data if isinstance(problem, Request) else problem)
   return factory, problem
+
+
+def _recipe(stage: Mapping[str, Any], train: Callable[[], Procedure]) -> Procedure:
+  """The method of a config, for a measure that applies it to models of its own."""
+  return make("method", stage, **({"train": train()} if takes("method", stage, "train") else {}))
 
 
 def _problem(needs: Mapping[str, Any]) -> Request:

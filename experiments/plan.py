@@ -232,24 +232,25 @@ def _forget(config, data, add):
     if "select" in config:
       for name, stage in many(config, "select").items():
         asked = add("select", stage, {"subject": original, "data": asked}, parts, seed, name)
-    rows = {"original": (original, asked)}
+    rows, how = {"original": (original, asked)}, {"original": {}}  # how: what made them, for measures that ask
     needs, common = {"subject": original, "data": asked, "original": original}, {"original": original}
     if config.get("reference"):
       stage = config["reference"] if isinstance(config["reference"], Mapping) else {"name": "forget.retrain"}
       begun = released.again(config, add, stage, needs)
-      rows["reference"] = (add("method", stage, begun, parts, seed, "reference"), asked)
+      rows["reference"], how["reference"] = (add("method", stage, begun, parts, seed, "reference"), asked), stage
       common = {**common, "reference": rows["reference"][0]}
     for name, stage in many(config, "method").items():
       rows[name] = (add("method", stage, released.again(config, add, stage, needs), parts, seed, name), asked)
+      how[name] = stage
     for name, stage in many(config, "attack").items():
       for row in [r for r in rows if r != "original" and " + " not in r]:
         attacked = {**needs, "subject": rows[row][0]}
         rows[f"{row} + {name}"] = (add("attack", stage, attacked, parts, seed, f"{row} + {name}"), asked)
-    cells += _measured(config, add, rows, common, seed)
+    cells += _measured(config, add, rows, common, seed, how)
   return cells, {}
 
 
-def _measured(config, add, rows, common, seed):
+def _measured(config, add, rows, common, seed, how={}):
   label = config.get("train", {}).get("label")
   measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}
   for row, (subject, data) in rows.items():
@@ -257,11 +258,23 @@ def _measured(config, add, rows, common, seed):
     attack = row.partition(" + ")[2]
     if attack and "reference" in common:  # under the same attack, the reference learns again, too
       needs["reference"] = rows[f"reference + {attack}"][0]
-    yield Cell(row, "", seed, subject, data, _scores(add, measures, needs, label, seed, row))
+    asked = {n: m for n, m in measures.items() if row in how or not takes("measure", m, "method")}
+    yield Cell(row, "", seed, subject, data, _scores(add, asked, needs, label, seed, row, config, how.get(row)))
 
 
-def _scores(add, measures, needs, label, seed, title):
-  return {name: add("measure", m, needs, {"label": label}, seed, f"{name} of {title}") for name, m in measures.items()}
+def _scores(add, measures, needs, label, seed, title, config={}, made=None):
+  """Adds the measures; one that judges a recipe takes `train` and `method`, and gets those that made the subject."""
+
+  def parts(stage):
+    """The label, and the recipe."""
+    if not takes("measure", stage, "train"):
+      return {"label": label}
+    fix = "it trains models of its own: use it where one config.train makes what is measured"
+    require("train" in config and "model" in config, "config.measure", stage["name"], fix)
+    recipe = {"train": config["train"], "model": config["model"]}
+    return {"label": label, **recipe, **({"method": made} if made and takes("measure", stage, "method") else {})}
+
+  return {name: add("measure", m, needs, parts(m), seed, f"{name} of {title}") for name, m in measures.items()}
 
 
 def _cluster(config, data, add):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import ue_jax
-from experiments import forgetting, grid, partitions, store, tabulate
+from experiments import forgetting, grid, partitions, store, tabulate, unlearned
 from experiments.check import seeds
 from experiments.command import Options
 from experiments.plan import Plan
@@ -35,10 +35,12 @@ def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: flo
   shown = [make(one) for one in grids for make in (grid.table, grid.ranking)]
   shown += tabulate.accuracy_tables(plan, scores, results) if protect and not grids else []
   shown += [forgetting.table(plan, scores)] if plan.kind == "forget" else []
+  shown += [unlearned.table(plan, results, scores)] if unlearned.wanted(plan, scores) else []
   shown += tabulate.score_tables([s for s in scores if not protect or s["measure"] != "utility"])
   shown += [tabulate.clusterings(plan, results)] if plan.kind == "cluster" else []
   shown += [tabulate.crafting(plan, results)] if plan.variants else []
   shown += [tabulate.budgets(plan, results)] if plan.variants else []
+  shown += [tabulate.times(plan, results)] if plan.kind == "forget" else []
   shown += [painted.table()] if painted else []
   env = environment()
   seconds = max(seconds, sum(store.manifest(results.path(hash))["seconds"] for hash in plan.stages))
@@ -95,6 +97,7 @@ def _page(path, options, plan, results, shown, scores, env, seconds) -> None:
   sections += _bars(shown) if plan.kind == "protect" else []
   sections += forgetting.sections(plan, results, scores) if plan.kind == "forget" else []
   sections += grid.sections(grid.grids(plan, scores, results))
+  sections += unlearned.sections(plan, results, scores)
   sections += _score_curves(scores)
   sections += _grids(plan, results)
   sections += partitions.sections(plan, results) if plan.kind == "cluster" else []

@@ -10,8 +10,9 @@ Swept floats of one stage are run together as one program; other fields (names, 
   --show PATTERN       regular expression: which scores are shown in the table; sweep.jsonl holds all
   other flags          as in `python -m experiments.run --help`
 
-A config with `thieves` and no `sweep` is a grid by itself (protections, countermeasures, networks, labellings, seeds):
-it is run as by `experiments.run`, which shows it as one table, a heat map and a ranking.
+A config with `thieves` and no `sweep` is a grid by itself (protections, countermeasures, networks, labellings, seeds),
+and so is one with several methods of forgetting: it is run as by `experiments.run`, which shows it as one table and on
+one page.
 
 Settings share all stages that do not depend on them; what is stored already is not made again. Stopped or killed, the
 same command goes on from where it was, also in the middle of a program that settings share.
@@ -46,7 +47,8 @@ def main(argv: Sequence[str]) -> list[dict[str, Any]]:
 
   plan.unknown_fields(options.config)
   folder.outside(options.config, options.workdir)
-  alone = "thieves" in options.config and not options.config.get("sweep")
+  several = "name" not in options.config.get("method", {"name": ""})
+  alone = ("thieves" in options.config or several) and not options.config.get("sweep")
   if alone:
     folder.check(options.config, options.workdir)
   with command.locked(options.workdir), command.Signals() as asked:

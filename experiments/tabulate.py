@@ -15,6 +15,7 @@ from ue_jax.report import tables
 from ue_jax.train import log
 
 BUDGET = "Distance from the clean pictures"
+TIMES, SHARE = "Time to make it", "of the reference"
 CRAFTED = ", as crafted"  # ends the name of a line about noise before it became bytes
 HALF = " +-"  # ends the name of a score that is half of the interval of the one so named without it
 AT = " @ "  # stands between the name of a curve and where on it a score lies (`silhouette @ 8 clusters`): drawn
@@ -171,6 +172,33 @@ def crafting(plan: Plan, results: Any) -> Table:
   return Table("Crafting", [columns[i] for i in (0, 1, *some)], [[line[i] for i in (0, 1, *some)] for line in lines])
 
 
+def times(plan: Plan, results: Any) -> Table:
+  """How long every model took to make (RTE): all of it, its steps once compiled, and that over the reference's.
+
+  The second is `compiled_seconds` of the stage's log; a pass over the data before or after the steps is in the first.
+  """
+  found: dict[str, list] = {}
+  for cell in plan.cells:
+    stage = plan.stages[cell.made]
+    rows = log.read(results.workdir / "logs" / f"{stage.kind}-{stage.hash}.jsonl")
+    found.setdefault(cell.row, []).append((store.manifest(results.path(cell.made))["seconds"], compiled_seconds(rows)))
+  lines = {row: [None if None in column else mean(column) for column in zip(*seeds)] for row, seeds in found.items()}
+  center = lambda row: None if lines.get(row, [None] * 2)[1] is None else float(np.ravel(lines[row][1])[0])
+  share = lambda row: None if center(row) is None or not center("reference") else center(row) / center("reference")
+  columns = ["model", "all, s", "steps, compiled, s", SHARE]
+  return Table(TIMES, columns, [[row, *line, share(row)] for row, line in lines.items()])
+
+
+def compiled_seconds(rows: Sequence[Mapping[str, Any]]) -> float | None:
+  """Of all steps at the pace of the fastest chunk between two lines of a log; None of fewer than two lines.
+
+  The first chunk compiles, and a last one of another length may do so again: the pace of the fastest has neither.
+  """
+  pairs = [(a, b) for a, b in zip(rows, rows[1:]) if b["step"] > a["step"]]
+  paces = [(b["time"] - a["time"]) / (b["step"] - a["step"]) for a, b in pairs]
+  return rows[-1]["step"] * min(paces) if paces else None
+
+
 def like(clean: np.ndarray, other: np.ndarray) -> np.ndarray:
   """Clean pictures at the size of others: a method may publish pictures of another size."""
   shape = (*clean.shape[:1], *other.shape[1:3], clean.shape[-1])
@@ -216,7 +244,7 @@ def numbers(
 
   Args:
     shown: the tables made already; a budget table among them adds `row/levels`, `row/psnr` and others, and the same
-      of the noise before it became bytes, as `row/crafted/levels`.
+      of the noise before it became bytes, as `row/crafted/levels`; one of times `row/time_share`.
   """
   out = means(scores)
   for row, group in dict.fromkeys((cell.row, cell.group) for cell in plan.cells if plan.kind == "protect"):
@@ -229,6 +257,7 @@ def numbers(
   names = dict(zip(COLUMNS, ("levels", *MEANS, "perturbations", "changed")))
   for table in shown:
     out |= _named(table, names) if table.title == BUDGET else {}
+    out |= _named(table, {SHARE: "time_share"}) if table.title == TIMES else {}
   return {name.replace(f"{CRAFTED}/", "/crafted/"): value for name, value in out.items()}
 
 

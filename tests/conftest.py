@@ -83,11 +83,13 @@ def key():
 
 def _undrawn():
   """Pages of runs hold empty figures, for tests that read none: drawing takes longer than a small run."""
-  from ue_jax.report import figures
+  from ue_jax.report import figures, panels
 
   with pytest.MonkeyPatch.context() as patch:
     for name in ("pictures", "protection", "curves", "bars", "heat", "scatter"):
       patch.setattr(figures, name, lambda *given, **how: b"<svg></svg>")
+    for name in ("strips", "mosaics", "clouds"):
+      patch.setattr(panels, name, lambda *given, **how: b"<svg></svg>")
     yield
 
 

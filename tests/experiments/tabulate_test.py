@@ -62,3 +62,9 @@ def test_clean_pictures_are_brought_to_the_size_of_others_and_otherwise_left():
   assert tabulate.like(clean, np.zeros((5, 8, 8, 3), np.uint8)) is clean
   other = tabulate.like(clean, np.zeros((5, 16, 4, 3), np.uint8))
   assert other.shape == (2, 16, 4, 3) and other.dtype == np.uint8 and (other == 77).all()
+
+
+def test_the_chunk_that_compiles_is_left_out_of_the_time_at_either_end():
+  rows = [{"step": step, "time": time} for step, time in ((25, 10.0), (50, 12.0), (75, 14.5), (80, 20.0))]
+  assert tabulate.compiled_seconds(rows) == 80 * 2.0 / 25
+  assert tabulate.compiled_seconds(rows[:1]) is None and tabulate.compiled_seconds([]) is None

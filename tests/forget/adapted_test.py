@@ -14,7 +14,12 @@ from ue_jax.forget import graddiff, npo, rmu, shared
 from ue_jax.train import loop
 
 PLAIN = dict(optimizer="sgd", retain="none", steps=1)
-GRADIENT = [name for name in build.factories("method") if name.startswith("forget.") and name != "forget.retrain"]
+GRADIENT = [
+  f"forget.{name}" for name in (
+    "graddiff", "gradient_ascent", "idk_dpo", "kl_min", "neggrad_plus", "npo", "rmu", "satimp", "simnpo", "sure",
+    "task_vector", "undial", "whp",
+  )
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ue_jax.core.nouns import Data, Request, Subject
-from ue_jax.data import facts
+from ue_jax.data import embedded, facts
 from ue_jax.models import mlp, transformer
 from ue_jax.models.model import Model, Out
 from ue_jax.train import language, loop, supervised
@@ -61,6 +61,15 @@ def tokens():
   data = few_facts()
   model = transformer.model(len(data.info["vocabulary"]), width=32, depth=1, heads=2, hidden=64)
   train = language.train(model, steps=150, batch_size=56, rate=1e-2)
+  return Request(loop.fit(train, data, mode="one", steps_per_call=50), data)
+
+
+@pytest.fixture(scope="session")
+def digits():
+  """A Request: digits with a tenth of wrong labels, learned by heart, to forget a random tenth."""
+  pytest.importorskip("sklearn")
+  data = embedded.data("digits", train=600, test=500, noise=0.1, forget_share=0.1)
+  train = supervised.train(mlp.model(10, widths=(256,)), steps=800, batch_size=64, rate=4e-3)
   return Request(loop.fit(train, data, mode="one", steps_per_call=50), data)
 
 

@@ -43,3 +43,16 @@ def test_on_a_language_model_it_destroys_what_should_stay(tokens):
 
 def test_it_never_draws_from_the_retain_set(tokens):
   assert set(gradient_ascent.method().batch(0, tokens, 0)) == {"forget"}
+
+
+def test_a_clip_shortens_the_step_and_keeps_its_direction(pictures):
+  steps = []
+  for clip in (0.0, 1e-3):
+    method = gradient_ascent.method(rate=1.0, clip=clip, forget_batch=30, optimizer="sgd")
+    state = method.init(jax.random.key(0), pictures)
+    after, _ = jax.jit(method.step)(state, method.batch(0, pictures, 0))
+    steps.append(jax.tree.map(jnp.subtract, after.params, state.params))
+  free, short = map(float, map(tree.norm, steps))
+  np.testing.assert_allclose(short, 1e-3, rtol=1e-2)
+  assert free > 2e-3
+  np.testing.assert_allclose(float(tree.dot(*steps)), free * short, rtol=1e-2)

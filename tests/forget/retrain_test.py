@@ -71,3 +71,17 @@ def test_data_without_a_retain_set_are_refused(pictures):
   bare = pictures._replace(data=Data(pictures.data.arrays, {"train": pictures.data.sets["train"]}))
   with pytest.raises(Invalid, match="retain"):
     retrain.method(procedure(pictures)).init(jax.random.key(0), bare)
+
+
+def test_a_further_model_of_the_same_seed_has_a_start_and_an_order_of_its_own(pictures):
+  train = procedure(pictures, steps=2)
+  first, second, third = (retrain.method(train, again=n) for n in (0, 1, 2))
+  key = jax.random.key(4)
+  starts = [tree.fingerprint(one.init(key, pictures).params) for one in (first, second, third)]
+  rows = [tuple(one.batch(4, pictures, 0)["index"]) for one in (first, second, third)]
+  assert len(set(starts)) == len(set(rows)) == 3
+  assert rows[0] == tuple(train.batch(4, retrain.without_forget(pictures), 0)["index"])
+  kept = set(pictures.data.arrays["index"][pictures.data.sets["retain"]])
+  assert all(set(many) <= kept for many in rows)
+  with pytest.raises(Invalid, match="method.again"):
+    retrain.method(train, again=-1)

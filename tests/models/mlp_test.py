@@ -55,3 +55,14 @@ def test_dropout_keeps_the_mean_and_needs_training(key):
 def test_wrong_settings_are_named(field, kwargs):
   with pytest.raises(Invalid, match=f"model.{field}"):
     mlp.model(**kwargs)
+
+
+def test_a_linear_code_stands_between_the_last_hidden_layer_and_the_head(key):
+  net = mlp.model(classes=3, widths=(4,), code=2)
+  params, _ = net.init(key, IMAGE)
+  params["code"]["kernel"] = params["code"]["kernel"].at[:, 1].set(-1.0)  # negative: no ReLU is behind it
+  out = net.apply(params, IMAGE)
+  h = np.maximum(IMAGE.reshape(3, -1) / 255 @ np.asarray(params["block_0"]["kernel"]), 0) @ params["code"]["kernel"]
+  np.testing.assert_allclose(out.features, h, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(out.logits, h @ params["head"]["kernel"], rtol=1e-4, atol=1e-6)
+  assert np.min(out.features) < 0

@@ -251,3 +251,17 @@ def test_reading_in_parts_with_a_cache_is_reading_at_once(window):
   assert int(cache.filled) == 8 and cache.valid.sum() == valid.sum()
   with pytest.raises(Invalid, match="nowhere"):
     net.apply(params(), IDS, state=cache, taps={"nowhere": lambda x: x})
+
+
+def test_computing_blocks_anew_gives_the_same_gradient_and_keeps_less_for_it():
+  sizes, ids = dict(vocabulary=13, width=16, depth=6, heads=2, hidden=64), np.resize(IDS, (4, 32))
+  found = []
+  for remat in (False, True):
+    net = transformer.model(**sizes, remat=remat)
+    drawn = net.init(jax.random.key(0), ids)[0]
+    loss = lambda p, net=net: jnp.mean(net.apply(p, ids).logits ** 2)
+    kept = jax.eval_shape(lambda p, loss=loss: jax.vjp(loss, p)[1], drawn)
+    found.append((tree.shapes(drawn), jax.jit(jax.value_and_grad(loss))(drawn), tree.size(kept) - tree.size(drawn)))
+  (shapes, usual, much), (same, anew, little) = found
+  assert shapes == same and 0 < little < 0.2 * much
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-4), usual, anew)

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ue_jax
@@ -98,13 +98,14 @@ class _Nested(dict):
     return isinstance(other, _Nested) and self._key() == other._key()
 
 
-def with_options(own: Callable, of: Callable) -> inspect.Signature:
+def with_options(own: Callable, of: Callable, without: Sequence[str] = ()) -> inspect.Signature:
   """The signature of `own` with the keyword arguments of `of` that have defaults in the place of its `**options`.
 
-  For a factory that hands its options on to another: what a config may say is read from signatures.
+  For a factory that hands its options on to another, all but those named in `without`: what a config may say is read
+  from signatures.
   """
   kept = [p for p in inspect.signature(own).parameters.values() if p.kind is not p.VAR_KEYWORD]
-  names = {p.name for p in kept}
+  names = {p.name for p in kept} | set(without)
   more = inspect.signature(of).parameters.values()
   return inspect.Signature([*kept, *(p for p in more if p.name not in names and p.default is not p.empty)])
 

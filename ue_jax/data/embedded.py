@@ -12,14 +12,14 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
-from ue_jax.data import splits
+from ue_jax.data import noisy, splits
 
 LOOPED = (0, 6, 8, 9)  # drawn with a closed stroke; handwritten fours are mostly open, so 4 is not one of them
 
 
 def data(
   source: str = "mnist5k", train: int = 0, test: int = 0, seed: int = 0, size: int = 0, channels: int = 1,
-  forget_share: float = 0.0, forget_classes: Sequence[int] = (), known: int = 0,
+  forget_share: float = 0.0, forget_classes: Sequence[int] = (), known: int = 0, noise: float = 0.0,
 ) -> Data:
   """Handwritten digits with four labellings of the same pictures.
 
@@ -38,6 +38,8 @@ def data(
       `forget` and `retain`, and for digits `forget_test` and `retain_test`.
     known: rows of a further set `known`, outside `train` and `test`: what somebody has of clean pictures. They come out
       of the rows that are not asked for, and out of `train` where all are.
+    noise: share of `train` whose `label` (not the other labellings) is moved to another class; these rows are the set
+      `noisy`.
   Returns:
     Data with `image` uint8 `[n, size, size, channels]`, the labellings int32 `[n]`, and `index`, the
     row in the source: the same picture has the same index whatever the split.
@@ -62,7 +64,7 @@ def data(
   labels, names = _labellings(digit[rows])
   arrays = {"image": np.repeat(image, channels, axis=-1), **labels, "index": rows.astype(np.int32)}
   found = Data(arrays, sets, {"source": source, "labels": names})
-  found = splits.known(found, known, seed)
+  found = noisy.labels(splits.known(found, known, seed), noise, seed)
   return splits.forget(found, forget_share, forget_classes, seed)
 
 

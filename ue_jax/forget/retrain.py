@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
+import numpy as np
+
+from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import requests
 
 
-def method(train: Procedure, keep: Sequence[str] = ("retain",)) -> Procedure:
+def method(train: Procedure, keep: Sequence[str] = ("retain",), again: int = 0) -> Procedure:
   """Request -> Subject: the procedure `train` (Data -> Subject) on data whose set `train` is what is kept.
 
   Nothing of the request's subject is used; rows of the forget set are never drawn.
@@ -20,16 +24,21 @@ def method(train: Procedure, keep: Sequence[str] = ("retain",)) -> Procedure:
   Args:
     train: the procedure that trained the subject, with the same settings.
     keep: the sets that are trained on, taken together: all of the training set but `forget`.
+    again: 0 for the control itself; 1, 2, ... for further ones of the same seed, each with a start and an order of
+      its own. How far they are apart is as near as any method can be asked to come.
 
   Raises:
-    Invalid: if the data lacks one of them.
+    Invalid: if the data lacks one of them, or for a negative `again`.
   """
+  require(again >= 0, "method.again", again, "give 0 or a positive whole number")
   probe = train.probe
+  other = lambda key: jax.random.fold_in(key, again) if again else key
+  order = lambda seed: int(np.random.SeedSequence([seed, again]).generate_state(1)[0]) if again else seed
   rest = lambda request: without_forget(request, keep)
   return train._replace(
-    init=lambda key, request: train.init(key, rest(request)),
+    init=lambda key, request: train.init(other(key), rest(request)),
     finish=lambda state, request: train.finish(state, rest(request)),
-    batch=lambda seed, request, t: train.batch(seed, rest(request), t),
+    batch=lambda seed, request, t: train.batch(order(seed), rest(request), t),
     probe=None if probe is None else lambda state, request: probe(state, rest(request)),
   )
 

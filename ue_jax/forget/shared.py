@@ -66,6 +66,7 @@ def pieces(
   retain: str = "nll",
   keep: Sequence[str] = ("retain",),
   optimizer: str = "adam",
+  clip: float = 0.0,
   label: str = "label",
   trainable: str = ".*",
 ) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def pieces(
     retain: `nll` of the retain batch, `kl` to the model before unlearning on it, or `none`.
     keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
+    clip: the largest global norm of the gradient; 0 means no clipping.
     label: the labelling to forget, for pictures.
     trainable: regular expression: leaves in whose name it is found are trained, all others keep their bits.
 
@@ -99,7 +101,7 @@ def pieces(
     terms = {"forget": forget(looking(params, state, frozen), batch["forget"], frozen)}
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
 
-  tx, draw = optim.make(optimizer, rate, steps, train=trainable), requests.batch(sizes, label, keep)
+  tx, draw = optim.make(optimizer, rate, steps, clip=clip, train=trainable), requests.batch(sizes, label, keep)
   return dict(objective=objective, tx=tx, start=start, finish=requests.finish, batch=draw, steps=steps)
 
 

@@ -19,19 +19,22 @@ from ue_jax.models.model import Model
 PACKAGE = "package:"
 
 
-def model(path: str) -> Model:
+def model(path: str, remat: bool = False) -> Model:
   """The network of a released decoder, see `models.transformer.model`; its weights are not read.
 
   Args:
     path: a folder with `config.json` and safetensors, a `.gguf` file, or `package:NAME`.
+    remat: as in `models.transformer.model`.
 
   Raises:
     Invalid: naming the file, if it is missing or describes a model that is not known.
   """
   place = find(path)
   if place.is_dir():
-    return transformer.model(**decoder_config.arguments(decoder_config.read(place), str(place / "config.json")))
-  return transformer.model(**gguf.arguments(gguf.read(place)))
+    found = decoder_config.arguments(decoder_config.read(place), str(place / "config.json"))
+  else:
+    found = gguf.arguments(gguf.read(place))
+  return transformer.model(**found, remat=remat)
 
 
 def load(path: str) -> tuple[dict, dict]:

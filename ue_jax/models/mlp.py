@@ -15,6 +15,7 @@ class MLP(nn.Module):
   widths: tuple[int, ...]
   normalise: str
   dropout: float
+  code: int
 
   @nn.compact
   def __call__(self, x, train, taps):
@@ -22,13 +23,14 @@ class MLP(nn.Module):
     x = x.reshape(x.shape[0], -1)
     for i, width in enumerate(self.widths):
       x = tap(taps, f"block_{i}", nn.relu(nn.Dense(width, name=f"block_{i}")(x)))
+    x = nn.Dense(self.code, name="code")(x) if self.code else x
     x = tap(taps, "features", x)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return nn.Dense(self.classes, name="head")(x), x
 
 
 def model(
-  classes: int = 10, widths: Sequence[int] = (128,), normalise: str = "none", dropout: float = 0.0
+  classes: int = 10, widths: Sequence[int] = (128,), normalise: str = "none", dropout: float = 0.0, code: int = 0
 ) -> Model:
   """A perceptron over flattened inputs `[b, ...]`: pictures (uint8 or float) or vectors.
 
@@ -37,13 +39,14 @@ def model(
     widths: of the hidden layers; an empty tuple gives a linear softmax classifier.
     normalise: name of channel statistics in `layers.NORMALISE`; for pictures only.
     dropout: rate in [0, 1) before the head while training; then `apply` needs a key.
+    code: width of a linear layer behind the hidden ones, whose output is then `Out.features`; 0 for none.
 
   Sites for taps: `block_i` (after the ReLU), `features`.
 
   Raises:
     Invalid: for sizes that are not positive whole numbers, an unknown `normalise`, a rate out of range.
   """
-  layers.check_positive(classes=classes, widths=tuple(widths))
+  layers.check_positive(classes=classes, widths=tuple(widths), **({"code": code} if code else {}))
   layers.check_rate(dropout)
   sites = [*(f"block_{i}" for i in range(len(widths))), "features"]
-  return layers.wrap(MLP(classes, tuple(widths), layers.check_normalise(normalise), dropout), sites=sites)
+  return layers.wrap(MLP(classes, tuple(widths), layers.check_normalise(normalise), dropout, code), sites=sites)

@@ -68,6 +68,7 @@ class ResNet(nn.Module):
   padded: bool
   stem: str
   normalise: str
+  code: int
 
   @nn.compact
   def __call__(self, x, train, taps):
@@ -83,17 +84,19 @@ class ResNet(nn.Module):
       stride = 2 if stage > 0 and i == 0 else 1
       block = Block(self.width * 2**stage, stride, self.bottleneck, self.padded, name=f"block_{n}")
       x = tap(taps, f"block_{n}", block(x, train))
-    x = tap(taps, "features", jnp.mean(x, axis=(1, 2)))
+    x = jnp.mean(x, axis=(1, 2))
+    x = tap(taps, "features", nn.Dense(self.code, name="code")(x) if self.code else x)
     return nn.Dense(self.classes, name="head")(x), x
 
 
 def model(
-  classes: int = 10, depth: int = 18, stem: str = "cifar", width: int | None = None, normalise: str = "none"
+  classes: int = 10, depth: int = 18, stem: str = "cifar", width: int | None = None, normalise: str = "none",
+  code: int = 0,
 ) -> Model:
   """A residual network on pictures `[b, h, w, c]`, uint8 or float32 in [0, 1].
 
-  `Out.features` is the average over space. With `train` batch normalisation uses the batch and moves the running
-  statistics in the state (momentum 0.9); without, it uses the running ones.
+  `Out.features` is the average over space, or the output of `code`. With `train` batch normalisation uses the batch and
+  moves the running statistics in the state (momentum 0.9); without, it uses the running ones.
 
   Args:
     classes: size of the logits.
@@ -102,6 +105,7 @@ def model(
     stem: `cifar` is one 3x3 convolution, `imagenet` a 7x7 of stride 2 and a max pooling of stride 2.
     width: channels of the first stage; None for the family's own, 64 or 16.
     normalise: name of channel statistics in `layers.NORMALISE`.
+    code: width of a linear layer behind the average, whose output is then the features; 0 for none.
 
   Sites for taps: `stem`, `block_i` (after the last ReLU), `features`.
 
@@ -113,9 +117,9 @@ def model(
   require(stem in ("cifar", "imagenet"), "model.stem", stem, "choose 'cifar' or 'imagenet'")
   padded = depth in CIFAR_DEPTHS
   width = (16 if padded else 64) if width is None else width
-  layers.check_positive(classes=classes, width=width)
+  layers.check_positive(classes=classes, width=width, **({"code": code} if code else {}))
   stages = ((depth - 2) // 6,) * 3 if padded else STAGES[depth]
-  module = ResNet(classes, stages, width, depth == 50, padded, stem, layers.check_normalise(normalise))
+  module = ResNet(classes, stages, width, depth == 50, padded, stem, layers.check_normalise(normalise), code)
   sites = ["stem", *(f"block_{i}" for i in range(sum(stages))), "features"]
   return layers.wrap(module, convolutional=True, stateful=True, sites=sites)
 

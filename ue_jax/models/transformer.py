@@ -90,6 +90,7 @@ class Transformer(nn.Module):
   depth: int
   sizes: Sizes
   tied: bool
+  remat: bool = False
 
   @nn.compact
   def __call__(self, inputs, train, taps, cache=None):
@@ -98,9 +99,10 @@ class Transformer(nn.Module):
     seen, positions, first, valid = self.sight(ids, valid, cache)
     embed = nn.Embed(self.vocabulary, self.width, name="embed")
     x, kept = tap(taps, "embed", embed(ids)), []
+    block = nn.remat(Block) if self.remat and cache is None and not taps else Block
     for i in range(self.depth):
       name, past = f"block_{i}", None if cache is None else (cache.keys[i], cache.values[i])
-      x, pair = Block(self.sizes, name, name=name)(x, seen, positions, past, first, taps)
+      x, pair = block(self.sizes, name, name=name)(x, seen, positions, past, first, taps)
       kept.append(pair)
     x = RMSNorm(self.sizes.epsilon, name="norm")(x)
     logits = embed.attend(x) if self.tied else _rows(nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
@@ -134,6 +136,7 @@ def model(
   epsilon: float = 1e-6,
   qkv_bias: bool = False,
   window: int | None = None,
+  remat: bool = False,
 ) -> Model:
   """A causal language model: ids int32 `[b, t]` -> logits float32 `[b, t, vocabulary]`, for the token after each.
 
@@ -159,6 +162,9 @@ def model(
     epsilon: added to mean squares by the norms.
     qkv_bias: `q`, `k` and `v` have biases (Qwen2; Yang et al., 2024).
     window: a token sees itself and the `window - 1` before it (Mistral; Jiang et al., 2023); None: all before it.
+    remat: gradients compute each block anew instead of keeping what is inside it: a third more time, and memory for
+      one block instead of all of them (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Not where
+      taps are given.
 
   Sites for taps: `embed` (the embedded tokens), `block_i/attention` (what attention adds), `block_i/gate` (before
   SiLU), `block_i/keys` (input of `down`), `block_i/mlp_out` (what the MLP adds), `block_i/residual` (the stream after
@@ -179,7 +185,7 @@ def model(
   require(not isinstance(epsilon, (int, float)) or epsilon > 0, "model.epsilon", epsilon, "give a number above 0")
   size = width // heads if head_size is None else head_size
   sizes = Sizes(heads, kv_heads, size, hidden, rope_base, scaling(rope_scaling), epsilon, qkv_bias, window)
-  return _language(Transformer(vocabulary, width, depth, sizes, tied))
+  return _language(Transformer(vocabulary, width, depth, sizes, tied, remat))
 
 
 @remembered

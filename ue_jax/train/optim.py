@@ -12,7 +12,7 @@ import optax
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid, require
 
-OPTIMIZERS = ("adam", "adamw", "sgd", "lion", "rmsprop")
+OPTIMIZERS = ("adam", "adamw", "sgd", "lion", "rmsprop", "sign")
 SCHEDULES = ("constant", "cosine", "linear", "step")
 
 
@@ -38,8 +38,8 @@ def make(
   """An optax transformation; every number but `steps`, `warmup` and `milestones` may be a traced scalar.
 
   Args:
-    name: `adam`, `adamw`, `sgd`, `lion`, `rmsprop`. `weight_decay` is decoupled (added to the update before the rate)
-      for `adamw` and `lion`, and added to the gradient for the others.
+    name: `adam`, `adamw`, `sgd`, `lion`, `rmsprop`, or `sign` (of the gradient, without momentum). `weight_decay` is
+      decoupled (added to the update before the rate) for `adamw` and `lion`, and added to the gradient for the others.
     rate: the learning rate at the top of the schedule, > 0.
     steps, schedule, warmup, final, milestones, drop: see `unit`.
     weight_decay: >= 0.
@@ -160,6 +160,8 @@ def _core(name, momentum, nesterov, b1, b2, eps) -> optax.GradientTransformation
     return optax.scale_by_lion(b1=b1, b2=b2)
   if name == "rmsprop":
     return optax.scale_by_rms(decay=momentum, eps=eps)
+  if name == "sign":
+    return optax.scale_by_sign()
   return optax.identity() if _is_zero(momentum) else optax.trace(decay=momentum, nesterov=nesterov)
 
 

@@ -1,0 +1,104 @@
+"""Memory of unlearning with adapters on a 7B decoder: what a step needs, found without a single array of that size.
+
+    python -m benchmarks.adapters [--rank 8] [--rows 4] [--tokens 512] [--compile 2 4]
+
+Gradient difference (`forget.graddiff`, half of the rows forget, half retain) on adapters of Llama-2-7B's shape,
+weights in bfloat16. `state` is what goes in and out of a step: weights, adapters, moments of Adam. `backward` is what
+the forward pass leaves for the gradient, from the types of its residuals: the same on every backend, an upper bound
+where a compiler computes some of them again; with and without `remat`; the adapted weights (base plus product of the
+adapters) are among it, once over the whole network. --compile asks this backend's compiler for the temporary memory
+of a step with so many blocks, and draws the line through two of them to all 32; a CPU takes products of bfloat16
+through float32 copies and merges blocks computed anew with the first ones, so there it says something of the usual
+step only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core.nouns import Data, Request, Subject
+from ue_jax.core.procedure import Procedure
+from ue_jax.forget import graddiff
+from ue_jax.models import transformer
+from ue_jax.models.model import Model
+
+SHAPE = dict(vocabulary=32000, width=4096, heads=32, hidden=11008)
+DEPTH = 32
+
+
+def request(model: Model, params: Any, rows: int, tokens: int) -> Request:
+  """`rows` texts to forget and as many to keep."""
+  index = np.arange(2 * rows, dtype=np.int32)
+  arrays = {"ids": np.zeros((2 * rows, tokens), np.int32), "mask": np.ones((2 * rows, tokens), np.float32)}
+  data = Data({**arrays, "index": index}, {"forget": index[:rows], "retain": index[rows:]})
+  return Request(subject=Subject(model, params, {}), data=data)
+
+
+def weights(model: Model) -> Any:
+  """The shapes of the parameters, in bfloat16."""
+  made = jax.eval_shape(lambda key: model.init(key, np.zeros((1, 2), np.int32))[0], jax.random.key(0))
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), made)
+
+
+def shapes(asked: Any, depth: int, remat: bool) -> tuple[Procedure, Any, Any]:
+  """The procedure, the shapes of its state, and a batch."""
+  model = transformer.model(**SHAPE, depth=depth, remat=remat)
+  rows = asked.rows // 2
+  procedure = graddiff.method(forget_batch=rows, retain_batch=rows, lora=dict(rank=asked.rank))
+  begin = lambda key, params: procedure.init(key, request(model, params, rows, asked.tokens))
+  state = jax.eval_shape(begin, jax.random.key(0), weights(model))
+  return procedure, state, procedure.batch(0, request(model, None, rows, asked.tokens), 0)
+
+
+def size(tree: Any) -> int:
+  """Bytes of arrays, or of their shapes."""
+  return sum(math.prod(x.shape) * (4 if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x.dtype.itemsize)
+             for x in jax.tree.leaves(tree))  # fmt: skip
+
+
+def backward(state: Any, batch: Any) -> int:
+  """Bytes that the forward passes of both halves leave for the gradient of the adapters."""
+
+  def left(params, frozen, batch):
+    out = lambda p: sum(jnp.sum(frozen["apply"](p, part["ids"], state={}).logits) for part in batch.values())
+    return jax.vjp(out, params)[1]
+
+  kept = jax.eval_shape(left, state.params, state.frozen, batch)
+  return size(kept) - size(state.params) - size(state.frozen)
+
+
+def temporary(asked: Any, depth: int) -> int:
+  """Bytes that a compiled step of so many blocks needs beside its state."""
+  procedure, state, batch = shapes(asked, depth, remat=False)
+  return jax.jit(procedure.step, donate_argnums=0).lower(state, batch).compile().memory_analysis().temp_size_in_bytes
+
+
+def main() -> None:
+  """Prints a line a figure, GiB."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  for name, value in (("rank", 8), ("rows", 4), ("tokens", 512)):
+    parser.add_argument(f"--{name}", type=int, default=value)
+  parser.add_argument("--compile", type=int, nargs="*", default=())
+  asked = parser.parse_args()
+  tell = lambda what, value: print(f"{what:55s} {value / 2**30:6.2f} GiB", flush=True)
+  for remat in (False, True):
+    _, state, batch = shapes(asked, DEPTH, remat)
+    if not remat:
+      tell("state: weights, adapters, moments", size(state))
+    tell(f"backward, {'blocks computed anew (remat)' if remat else 'everything kept'}", backward(state, batch))
+  found = {depth: temporary(asked, depth) for depth in asked.compile}
+  for depth, value in found.items():
+    tell(f"temporary, compiled for {jax.default_backend()}, {depth} blocks", value)
+  if len(found) > 1:
+    (a, low), *_, (b, high) = sorted(found.items())
+    tell(f"the same, drawn to {DEPTH} blocks", low + (high - low) / (b - a) * (DEPTH - a))
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,149 @@
+"""Picture unlearning on 8x8 digits: the time of every method, LiRA's shadow models, a grid of settings.
+
+    python -m benchmarks.forget [--small] [--repeats 2] [--only methods|lira|grid]
+
+The bed and the methods are those of `configs/forget/baselines.py:small`, so what was trained knows noisy labels by
+heart and a tenth of it is to be forgotten. Compared:
+
+- every method's unlearning call, `init` and `finish` included: the first call (which compiles), the least of the later
+  ones (RTE), that over training again, and how many samples its steps see;
+- 32 shadow models on random halves as one program (`parallel.many`) against `train.loop.fit` for one after another,
+  which share one compiled step: what LiRA costs before it can say anything;
+- four alpha and four rates of NegGrad+ as one program (`parallel.sweep`, mode `vmap`), against one setting after
+  another through one compiled step (mode `loop`), and against sixteen fits, each of which compiles its own.
+
+No compilation is kept on disk. `--small` takes a few steps of everything, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.sweep import measure
+from configs.forget import baselines
+from ue_jax.audit import shadows
+from ue_jax.core.build import build, find
+from ue_jax.core.nouns import Data, Request
+from ue_jax.core.procedure import Procedure
+from ue_jax.forget import neggrad_plus
+from ue_jax.models import mlp
+from ue_jax.parallel import sweep
+from ue_jax.report import tables
+from ue_jax.train import loop
+
+PARTS = ("methods", "lira", "grid")
+
+
+def bed(small: bool) -> tuple[Procedure, Request, Mapping[str, Any]]:
+  """(the training, the request to forget, the stages of all methods)."""
+  config = baselines.get_config("small").to_dict()
+  data = _made("data", config["data"])
+  stages = config["method"]
+  if small:
+    config["train"]["steps"] = 60
+    stages = {name: stages[name] for name in ("fine_tune", "salun", "influence")}
+  train = _made("train", config["train"], model=mlp.model(widths=tuple(config["model"]["widths"]), classes=10))
+  subject = loop.fit(train, data)
+  return train, Request(subject, data, original=subject), stages
+
+
+def methods(train: Procedure, request: Request, stages: Mapping[str, Any], repeats: int) -> list[list[Any]]:
+  """A line a method: name, first call, RTE, over training again, samples."""
+  every = {"retrain": dict(name="forget.retrain"), **stages}
+  lines, whole = [], None
+  for name, stage in every.items():
+    procedure = _made("method", stage, train=train)
+    cold, warm = seconds(lambda: loop.fit(procedure, request), repeats)  # noqa: B023
+    whole = whole or warm
+    seen = sum(_samples(procedure.batch(0, request, t)) for t in range(procedure.steps))
+    lines.append([name, cold, warm, warm / whole, seen])
+  return lines
+
+
+def lira(train: Procedure, data: Data, models: int) -> list[list[Any]]:
+  """A line a way of training the shadow models: name, seconds in all, over the one program."""
+  rows = np.asarray(data.sets["train"])
+  parts = [rows[one] for one in shadows.halves(len(rows), models)]
+  sets = lambda part: {**data.sets, "train": part.astype(np.int32)}
+  apart = lambda: [loop.fit(train, Data(data.arrays, sets(one), data.info), seed=i) for i, one in enumerate(parts)]
+  together, _ = seconds(lambda: shadows.train_many(train, data, parts), 0)
+  alone, _ = seconds(apart, 0)
+  return [["one program", together, 1.0], ["one after another", alone, alone / together]]
+
+
+def grid(request: Request, steps: int, repeats: int) -> list[list[Any]]:
+  """A line a way of running sixteen settings: name, first call, later ones, both over the one program's, agreement."""
+  settings = sweep.grid(alpha=np.linspace(0.8, 0.98, 4), rate=np.geomspace(1e-4, 1e-3, 4))
+  factory = lambda alpha, rate: neggrad_plus.method(alpha=alpha, rate=rate, steps=steps)
+  pairs = [dict(alpha=float(a), rate=float(r)) for a, r in zip(settings["alpha"], settings["rate"])]
+  final = lambda subjects: [float(s.history["loss"][-1]) for s in subjects]
+  swept = lambda mode: lambda: final(sweep.sweep(factory, settings, request, mode=mode))
+  ways = {"one program": swept("vmap"), "one step": swept("loop")}
+  ways["sixteen fits"] = lambda: final([loop.fit(factory(**pair), request) for pair in pairs])
+  lines, base = [], None
+  for name, run in ways.items():
+    cold, warm, losses = measure(run, repeats)
+    base = base or (cold, warm, losses)
+    apart = float(np.max(np.abs(np.asarray(losses) - np.asarray(base[2]))))
+    lines.append([name, cold, warm, cold / base[0], warm / base[1], apart])
+  return lines
+
+
+def seconds(run: Callable[[], Any], repeats: int) -> tuple[float, float]:
+  """(seconds of the first call, the least of `repeats` more; of none the first again). Waits for what is computed."""
+  found = []
+  for _ in range(repeats + 1):
+    start = time.perf_counter()
+    jax.block_until_ready(getattr(run(), "params", None))
+    found.append(time.perf_counter() - start)
+  return found[0], min(found[1:] or found)
+
+
+def _made(kind: str, stage: Mapping[str, Any], **handed: Any) -> Any:
+  """The stage's factory called with its config, and with what it asks for of `handed`."""
+  takes = inspect.signature(find(kind, stage["name"])).parameters
+  fields = {name: value for name, value in stage.items() if name != "name"}
+  return build(kind, stage["name"], **fields, **{n: x for n, x in handed.items() if n in takes})
+
+
+def _samples(batch: Any) -> int:
+  """How many real samples a batch holds."""
+  if not isinstance(batch, Mapping):
+    return 0
+  if "mask" in batch:
+    return int(np.sum(np.asarray(batch["mask"]) > 0))
+  return sum(_samples(part) for part in batch.values())
+
+
+def main() -> None:
+  """Prints the tables."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--small", action="store_true")
+  parser.add_argument("--repeats", type=int, default=2)
+  parser.add_argument("--only", choices=("", *PARTS), default="")
+  asked = parser.parse_args()
+  jax.config.update("jax_enable_compilation_cache", False)
+  print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}", flush=True)
+  train, request, stages = bed(asked.small)
+  if asked.only in ("", "methods"):
+    columns = ["method", "first call, s", "RTE, s", "of retrain", "samples"]
+    print(tables.text(columns, methods(train, request, stages, asked.repeats), title="\nTime to forget"), flush=True)
+  if asked.only in ("", "lira"):
+    models = 4 if asked.small else 32
+    lines = lira(train, request.data, models)
+    print(tables.text(["way", "all, s", "times"], lines, title=f"\n{models} shadow models"), flush=True)
+  if asked.only in ("", "grid"):
+    columns = ["way", "first, s", "later, s", "times, first", "times, later", "losses within"]
+    lines = grid(request, 10 if asked.small else 180, asked.repeats)
+    print(tables.text(columns, lines, title="\n4 x 4 settings of NegGrad+"))
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,134 @@
+"""How hard a forget set is for HAMU: kappa and what is reached, against the share of the class that is swapped.
+
+  python -m benchmarks.hamu [--seeds 3] [--steps 80]
+
+An under-trained perceptron (64-64-32-10) on 1297 digits, digit 0 with a share rho swapped for random others, all
+samples a step. Prints, for each seed: kappa at the first step and its correlation with rho; what both losses gained
+(forget up, retain down) with the early stop, beside gradient difference over as many steps, ascent and fine-tuning; how
+straight the forget gain grows with q; and what happens without the stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ue_jax.core import build
+from ue_jax.core.nouns import Request
+from ue_jax.data import embedded, swap
+from ue_jax.models import mlp
+from ue_jax.train import loop, supervised
+
+SHARES = (0.0, 0.25, 0.5, 0.75)
+QUOTAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def bed(seed: int, steps: int) -> dict[float, Request]:
+  """rho -> the request, on one and the same network that took so many steps of training."""
+  data = embedded.data("digits", train=1297, test=500, seed=seed)
+  network, looks = mlp.model(10, widths=(64, 32)), ("train", "test")
+  train = supervised.train(network, steps=steps, batch_size=64, rate=1e-3, probe_sets=looks)
+  subject = loop.fit(train, data, seed=seed, mode="one")
+  train, test = (subject.history[f"{name}_accuracy"][-1] for name in ("train", "test"))
+  print(f"seed {seed}: accuracy {train:.3f} (train), {test:.3f} (test) before unlearning")
+  bare = Request(subject, data)
+  return {share: Request(subject, swap.swapped(bare, (0,), share, seed=seed)) for share in SHARES}
+
+
+def walk(name: str, requests: Sequence[Request], steps: int, numbers: dict, **options) -> dict[str, np.ndarray]:
+  """The metrics of every step `[n, steps + 1]` for n requests of one network, as one program.
+
+  Batches are whole sets, so one serves all steps. The last column is of the model at the end.
+
+  Args:
+    name: the method's module.
+    requests: n of them.
+    steps: to take.
+    numbers: name of an argument -> its value in each of the n.
+    options: other arguments of the method.
+  """
+  first = build.build("method", name, **options)
+  batches = [first.batch(0, request, 0) for request in requests]
+  batch = jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *batches)
+  start = first.init(jax.random.key(0), requests[0])
+  numbers = {key: jnp.asarray(values, jnp.float32) for key, values in numbers.items()}
+  return jax.device_get(_walk(start, batch, numbers, name=name, options=tuple(options.items()), steps=steps))
+
+
+@functools.partial(jax.jit, static_argnames=("name", "options", "steps"))
+def _walk(start, batch, numbers, *, name, options, steps):
+  def one(batch, numbers):
+    method = build.build("method", name, **dict(options), **numbers)
+    state, seen = jax.lax.scan(lambda s, _: method.step(s, batch), start, None, length=steps + 1)
+    means = {n: m.total / m.weight if isinstance(m, tuple) else m for n, m in seen.items()}
+    return means | {"moved": jnp.minimum(state.moved, steps)}  # the last look was one step further
+
+  return jax.vmap(one)(batch, numbers)
+
+
+def gains(seen: dict[str, np.ndarray], i: int, at: int) -> tuple[float, float]:
+  """What the forget loss rose and the retain loss fell before step `at` of request i."""
+  return float(seen["forget"][i, at] - seen["forget"][i, 0]), float(seen["retain"][i, 0] - seen["retain"][i, at])
+
+
+def hardness(requests: dict[float, Request]) -> None:
+  """Kappa and steps against rho, and what each method reaches in as many steps."""
+  asked, n = list(requests.values()), len(requests)
+  slow, fast = dict(rate=[2e-2] * n), dict(rate=[5e-2] * n)
+  ours = walk("forget.hamu", asked, 60, slow, q=0.5)
+  rows = {"hamu_q": ours, "hamu_u": walk("forget.hamu", asked, 60, slow, q=0.5, variant="u")}
+  for rule in ("difference", "retain", "gru", "pcgrad"):
+    rows[rule] = walk("forget.compromise", asked, 60, slow, rule=rule)
+  for rule in ("gru", "pcgrad"):
+    rows[f"{rule}, released sign"] = walk("forget.compromise", asked, 60, slow, rule=rule, released_sign=True)
+  rows["ascent, rate 5e-2"] = walk("forget.compromise", asked, 50, fast, rule="ascent")
+  for i, share in enumerate(requests):
+    at = int(ours["moved"][i])
+    tight = (ours["forget_rise"][i, :at] / ours["quota"][i, :at]).min(initial=np.inf)
+    print(f"  rho {share:.2f}: kappa {ours['kappa'][i, 0]:+.3f}, steps {at}, smallest rise / quota {tight:.4f}")
+    for name, seen in rows.items():
+      when = int(seen["moved"][i]) if name.startswith("hamu") else 50 if name.startswith("ascent") else at
+      print("    {:22s} forget {:+8.3f}  retain {:+8.3f}  after {} steps".format(name, *gains(seen, i, when), when))
+  print(f"  correlation of kappa with rho {np.corrcoef(SHARES, ours['kappa'][:, 0])[0, 1]:.4f}")
+
+
+def quotas(request: Request) -> None:
+  """The gain after ten steps against q."""
+  n = len(QUOTAS)
+  free = dict(stop=False, stop_on_infeasible=False)
+  seen = walk("forget.hamu", [request] * n, 10, dict(rate=[2e-3] * n, q=QUOTAS), **free)
+  rise = seen["forget"][:, -1] - seen["forget"][:, 0]
+  r2 = np.corrcoef(QUOTAS, rise)[0, 1] ** 2
+  beyond = [q for q, bad in zip(QUOTAS, seen["infeasible"][:, :10]) if bad.any()]
+  gain = " ".join(f"{x:.4f}" for x in rise)
+  print(f"  forget gain after 10 steps by q: {gain}, R^2 {r2:.4f}; infeasible at some step: {beyond}", flush=True)
+
+
+def unstopped(request: Request) -> None:
+  """What is kept, with and without the stop."""
+  for stop in (True, False):
+    seen = walk("forget.hamu", [request], 50, dict(rate=[5e-2]), q=0.5, stop=stop)
+    print("  rate 5e-2, stop {}: forget {:+.3f}  retain {:+.3f}  after {} steps".format(
+      stop, *gains(seen, 0, -1), int(seen["moved"][0])), flush=True)  # fmt: skip
+
+
+def main() -> None:
+  """Prints all of it."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--seeds", type=int, default=3)
+  parser.add_argument("--steps", type=int, default=80, help="of training before unlearning")
+  asked = parser.parse_args()
+  for seed in range(asked.seeds):
+    requests = bed(seed, asked.steps)
+    hardness(requests)
+    quotas(requests[0.5])
+    unstopped(requests[0.5])
+
+
+if __name__ == "__main__":
+  main()

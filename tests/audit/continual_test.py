@@ -1,0 +1,68 @@
+import jax
+import numpy as np
+import pytest
+
+from ue_jax.audit import continual, streams
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Request, Subject
+from ue_jax.data import tasks
+from ue_jax.models import hypernetwork, mlp
+
+pytest.importorskip("sklearn")
+SCHEDULE = ("L0", "L1", "U0", "L2")
+MATRIX = np.array([[0.9, 0.1, 0.2], [0.88, 0.95, 0.15], [0.12, 0.93, 0.05], [0.3, 0.94, 0.97]])
+
+
+def history(matrix=MATRIX, **more):
+  curves = {f"task_{i}_accuracy": matrix[:, i] for i in range(3)}
+  return curves | {f"task_{i}_uniformity": 1 - matrix[:, i] for i in range(3)} | more
+
+
+@pytest.fixture(scope="module")
+def request_of():
+  data = tasks.data(tasks=3, train=60, test=40)
+  model = hypernetwork.model(tasks=3, widths=(8,))
+  params, state = model.init(jax.random.key(0), data.arrays["image"][:1])
+  return lambda curves: Request(Subject(model, params, state, curves), data, schedule=SCHEDULE)
+
+
+def measured(request):
+  procedure = continual.measure()
+  return procedure.finish(procedure.init(jax.random.key(0), request), request)
+
+
+def test_the_figures_are_those_counted_by_hand(request_of):
+  found = measured(request_of(history(task_0_recovery=np.array([0.9, 0.8, 0.4, 0.5]))))
+  expected = dict(
+    acc=(0.94 + 0.97) / 2, bwt=(0.94 - 0.95) / 2, forgetting=0.005, fa=0.12, relapse=0.18, spill=0.95 - 0.93,
+    stability=(0.93 + 0.94) / 2 / 0.95, worst_drop=0.02, UNI=0.88, never=np.mean([0.1, 0.2, 0.15, 0.05]),
+    recovery=0.4, recovery_before=0.8,
+  )  # fmt: skip
+  assert {name: score.value for name, score in found.items()} == pytest.approx(expected, abs=1e-9)
+  assert found["fa"].target == found["never"].target == pytest.approx(0.1)
+  assert all(score.low <= score.value <= score.high for score in found.values())
+
+
+def test_a_task_that_never_fell_has_a_drop_below_zero_and_missing_cases_are_left_out():
+  asked = streams.stream(("L0", "L1", "L2"), 3)
+  up = np.array([[0.5, 0.1, 0.1], [0.6, 0.5, 0.1], [0.7, 0.6, 0.5]])
+  found = continual.of_stream(history(up), asked, 0.1)
+  assert found["worst_drop"] == pytest.approx(-0.1)
+  assert np.isnan([found[name] for name in ("fa", "UNI", "relapse", "spill")]).all()
+  assert "recovery" not in found
+
+
+def test_without_a_history_the_subject_is_looked_at_as_it_is(request_of):
+  found = measured(request_of({}))
+  assert set(found) == {"acc", "fa", "UNI"}
+  assert 0 <= found["fa"].value < 0.5, "nothing is learned"
+
+
+def test_what_makes_no_sense_is_refused(request_of):
+  with pytest.raises(Invalid, match="request.schedule"):
+    measured(request_of(history())._replace(schedule=()))
+  plain = request_of({})
+  model = mlp.model(10, widths=(8,))
+  params, state = model.init(jax.random.key(0), plain.data.arrays["image"][:1])
+  with pytest.raises(Invalid, match="models.hypernetwork"):
+    measured(plain._replace(subject=Subject(model, params, state)))

@@ -1,0 +1,177 @@
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ue_jax.core import tree
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Request, Subject
+from ue_jax.data import tasks
+from ue_jax.forget import uncle
+from ue_jax.models import hypernetwork
+from ue_jax.train import loop
+
+pytest.importorskip("sklearn")
+fit = functools.partial(loop.fit, mode="one")
+SMALL = dict(learn_steps=400, forget_steps=100)
+
+
+def ask(sequence, count=3, **sizes):
+  data = tasks.data(tasks=count, **{"train": 600, "test": 300, **sizes})
+  model = hypernetwork.model(tasks=count, widths=(32,))
+  subject = Subject(model, *model.init(jax.random.key(0), data.arrays["image"][:1]))
+  return fit(tasks.select(sequence), Request(subject, data))
+
+
+@pytest.fixture(scope="module")
+def asked():
+  return ask("L0,L1,U0,L2")
+
+
+def matrix(subject, what="accuracy"):
+  return np.stack([subject.history[f"task_{i}_{what}"] for i in range(3)], 1)
+
+
+@pytest.fixture(scope="module")
+def answered(asked):
+  return fit(uncle.method(**SMALL), asked)
+
+
+def test_a_task_is_forgotten_to_chance_stays_so_and_the_others_are_kept(answered):
+  a, uniform, norm = matrix(answered), matrix(answered, "uniformity"), answered.history["norm"]
+  assert a.shape == (4, 3) and answered.history["step"].tolist() == [1, 2, 3, 4]
+  assert min(a[0, 0], a[1, 1], a[3, 2]) > 0.85
+  assert a[2, 0] < 0.2 and a[3, 0] < 0.25 and uniform[2, 0] > 0.95 and norm[2] < 20 < norm[1]
+  assert abs(a[1, 0] - a[0, 0]) < 0.04 and abs(a[2:, 1] - a[1, 1]).max() < 0.04
+
+
+def test_without_what_holds_them_tasks_are_lost_and_without_steps_nothing_is_forgotten(asked, answered):
+  loose = matrix(fit(uncle.method(beta=0.0, **SMALL), asked))
+  assert loose[1, 0] < loose[0, 0] - 0.3
+  only_let_go = matrix(fit(uncle.method(**{**SMALL, "forget_steps": 0}), asked))
+  assert only_let_go[2, 0] > 0.8 > 0.2 > matrix(answered)[2, 0]
+
+
+def test_the_norm_is_what_the_noise_amounts_to(asked, answered):
+  a = matrix(fit(uncle.method(aim="norm", **SMALL), asked))
+  assert abs(a[2, 0] - matrix(answered)[2, 0]) < 0.1 and abs(a[2, 1] - a[1, 1]) < 0.04
+
+
+def start(request, held=(), rate=0.1):
+  subject, tx = request.subject, optax.sgd(rate)
+  held = jnp.zeros(len(subject.params["code"])).at[jnp.array(held, int)].set(1)
+  moved = jax.tree.map(lambda x: 1.1 * x, subject.params)  # away from theta*
+  return tx, uncle.Inner(moved, subject.state, tx.init(moved), uncle.everything(subject.params, subject.state), held)
+
+
+def weights(params, state, task):
+  return hypernetwork.generate(params, state, task)
+
+
+def test_a_step_of_forgetting_is_the_gradient_of_the_formula(asked):
+  tx, inner = start(asked, held=(1, 2))
+  z = jax.random.normal(jax.random.key(5), (10, inner.star.shape[1]))
+
+  def loss(params, away):
+    apart = sum(jnp.sum((weights(params, inner.state, i) - inner.star[i]) ** 2) for i in (1, 2))
+    return apart / 2 + 0.3 * away(weights(params, inner.state, 0))
+
+  for aim, away in (
+    ("noise", lambda g: jnp.mean(jnp.sum((g - z) ** 2, 1))), ("norm", lambda g: jnp.sum(g**2)),
+  ):  # fmt: skip
+    step = jax.jit(functools.partial(uncle.forget_step, tx, 0.3, 10, aim))
+    after = step(inner, jnp.int32(0), jax.random.key(5))
+    grads = jax.jit(jax.grad(functools.partial(loss, away=away)))(inner.params)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, inner.params, {**grads, "code": 0 * grads["code"]})
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), after.params, expected)
+
+
+def test_a_step_of_learning_is_the_gradient_of_the_formula_and_trains_one_code(asked):
+  tx, inner = start(asked, held=(0,))
+  rows = asked.data.sets["task_1"][:32]
+  batch = {name: asked.data.arrays[name][rows] for name in ("image", "label")}
+  apply = asked.subject.model.apply
+
+  def loss(params):
+    log_p = jax.nn.log_softmax(apply(params, batch["image"], state=hypernetwork.at(inner.state, 1)).logits)
+    apart = jnp.sum((weights(params, inner.state, 0) - inner.star[0]) ** 2)
+    return -jnp.mean(log_p[jnp.arange(32), batch["label"]]) + 0.5 * apart / 3
+
+  after = jax.jit(functools.partial(uncle.learn_step, apply, tx, 0.5))(inner, batch, jnp.int32(1)).params
+  grads = jax.jit(jax.grad(loss))(inner.params)
+  expected = jax.tree.map(lambda p, g: p - 0.1 * g, inner.params, grads)
+  np.testing.assert_allclose(after["head"]["kernel"], expected["head"]["kernel"], rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(after["code"][1], expected["code"][1], rtol=1e-3, atol=1e-3)
+  assert tree.fingerprint(after["code"][::2]) == tree.fingerprint(inner.params["code"][::2])
+
+
+def test_forgetting_is_given_no_data(asked):
+  """Neither by its signature, nor among the inputs of its program."""
+  assert list(inspect.signature(uncle.forget_step).parameters) == [
+    "tx", "gamma", "samples", "aim", "inner", "task", "key"
+  ]
+  tx, inner = start(asked)
+  program = jax.make_jaxpr(lambda inner, task, key: uncle.forget_step(tx, 0.1, 2, "noise", inner, task, key))(
+    inner, jnp.int32(0), jax.random.key(0)
+  )
+  given = sorted(str(x.aval) for x in program.jaxpr.invars)
+  known = [*jax.tree.leaves(inner), jnp.int32(0), jax.random.key(0)]
+  assert given == sorted(str(jax.typeof(x)) for x in known)
+  batch = uncle.method(learn_steps=2).batch(0, asked, 2)  # U0
+  assert not batch["learn"] and not batch["image"].any() and not batch["label"].any()
+
+
+def test_all_requests_are_one_program_and_each_forgetting_is_shorter():
+  asked = ask("L0,L1,L2,U1,U0", train=60, test=40)
+  method = uncle.method(learn_steps=2, forget_steps=10, decay=0.95)
+  step, state, efforts = jax.jit(method.step), method.init(jax.random.key(0), asked), []
+  for t in range(5):
+    assert not state.done
+    state, _ = step(state, method.batch(0, asked, t))
+    efforts.append(float(state.effort))
+  assert step._cache_size() == 1 and state.done
+  assert efforts == [10, 10, 10, 9, 8] and np.asarray(state.live).tolist() == [0, 0, 1]
+
+
+def test_the_only_live_task_is_forgotten_without_a_division_by_zero():
+  asked = ask("L0,U0,L1", train=60, test=40)
+  after = fit(uncle.method(learn_steps=2, forget_steps=5), asked)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(after.params))
+  assert after.history["norm"][1] < after.history["norm"][0]
+
+
+def test_recovery_is_asked_after_every_request():
+  asked = ask("L0,L1,U0", train=60, test=40)
+  history = fit(uncle.method(learn_steps=2, forget_steps=2, recovery=3), asked).history
+  assert np.isfinite(history["task_0_recovery"]).all() and "task_1_recovery" not in history
+
+
+def test_a_grid_of_weights_is_one_program():
+  asked = ask("L0,L1,U0", train=60, test=40)
+
+  def run(beta, gamma):
+    method = uncle.method(learn_steps=2, forget_steps=3, beta=beta, gamma=gamma)
+    state = method.init(jax.random.key(0), asked)
+    for t in (0, 2):
+      state, metrics = method.step(state, method.batch(0, asked, t))
+    return metrics["norm"]
+
+  norms = jax.jit(jax.vmap(run))(jnp.array([0.0, 0.1]), jnp.array([0.0, 1.0]))
+  assert norms[1] < norms[0]
+
+
+def test_what_makes_no_sense_is_refused(asked, pictures):
+  for wrong in (dict(aim="nothing"), dict(learn_steps=0), dict(samples=0), dict(recovery=-1)):
+    with pytest.raises(Invalid, match=f"method.{next(iter(wrong))}"):
+      uncle.method(**wrong)
+  init = lambda request: uncle.method().init(jax.random.key(0), request)
+  with pytest.raises(Invalid, match="request.schedule"):
+    init(asked._replace(schedule=()))
+  with pytest.raises(Invalid, match="models.hypernetwork"):
+    init(asked._replace(subject=pictures.subject))
+  with pytest.raises(Invalid, match="tasks"):
+    init(pictures)

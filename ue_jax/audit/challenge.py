@@ -1,0 +1,153 @@
+"""The score of the NeurIPS 2023 unlearning challenge: can models that unlearned be told from models trained again?
+
+Triantafillou et al., "Are we making progress in unlearning? Findings from the first NeurIPS unlearning competition",
+2024, with every constant as in the released evaluation. Two banks of models are compared on every sample of the forget
+set by its phi (`outputs.phi`): those that unlearned, and those trained again, each from a seed of its own.
+
+A sample's epsilon is the privacy loss that the best of two families of attacks shows, from its false positive and false
+negative rates:
+- one threshold, 100 of them per unit of range; the bank with the larger median lies above;
+- an interval; the bank of the narrower range, of width w, lies inside: 400 right ends within 2 of its largest value,
+  400 left ends each, within 2 of w further left.
+An attack with exactly one rate at 0 says that there are too few models and counts for nothing; one with both at 0 is
+perfect. Epsilon earns 1 point below 0.5, half below 1, a quarter below 1.5, and so on. The mean over samples is F.
+
+Equal distributions do NOT score 1: the best of 160 000 attacks finds something in finite banks. Two draws of 512 models
+from one normal give F = 0.197 (mean of 100 samples, standard error .009), shifted by half a standard deviation .075, by
+one .016, by two .0017, by six .00012, with half the width .0034. The winners of the challenge are said to lie near 0.1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ue_jax.core.errors import require
+
+DELTA = 1e-5
+CAP = 50.0  # of epsilon
+PER_UNIT = 100  # thresholds
+REACH = 2.0  # of the ends of an interval, on either side
+BIN = 0.5  # of epsilon
+PEAKED = 0.01  # ranges less than this part of the other's are caught at once
+FLOOR = 1e-45  # inside the logarithms of phi, as released
+
+
+def final(forgetting: float, retain: tuple[float, float], test: tuple[float, float]) -> float:
+  """F times the kept shares of both accuracies; may exceed F where the unlearned models are better.
+
+  Args:
+    forgetting: F, from `score`.
+    retain: mean accuracy on `retain` of the models that unlearned, and of those trained again (above 0).
+    test: the same on test samples.
+  """
+  return forgetting * (retain[0] / retain[1]) * (test[0] / test[1])
+
+
+def score(unlearned: np.ndarray, retrained: np.ndarray) -> float:
+  """F in [0, 1], larger is better.
+
+  Args:
+    unlearned: float `[models, samples]`, phi of every forget sample under every model that unlearned.
+    retrained: float `[models, samples]`, under every model trained again; as many models.
+
+  Raises:
+    Invalid: see `epsilons`.
+  """
+  return float(np.mean(points(epsilons(unlearned, retrained), len(unlearned))))
+
+
+def points(epsilon: np.ndarray, models: int) -> np.ndarray:
+  """1/2^b of the samples whose epsilon lies in bin b, 0 beyond the last, float64 like `epsilon`.
+
+  Args:
+    epsilon: float, from `epsilons`.
+    models: how many in a bank; bins of width 0.5 end at ceil(log(models - 1)), what so few models can show.
+  """
+  bins = int(np.ceil(np.log(models - 1)) / BIN)
+  at = np.floor(np.asarray(epsilon) / BIN)
+  return np.where(at < bins, 0.5**at, 0.0)
+
+
+def epsilons(unlearned: np.ndarray, retrained: np.ndarray, delta: float = DELTA) -> np.ndarray:
+  """The privacy loss of every sample that the best attack shows, float64 `[samples]` in [0, 50].
+
+  Args:
+    unlearned, retrained: float `[models, samples]`, two banks of equal size.
+    delta: of the privacy loss.
+
+  Raises:
+    Invalid: for banks of unlike shapes or fewer than 3 models, values that are not finite, a sample on which all
+      models of both banks agree, or one on which no attack says anything.
+  """
+  a, b = (np.asarray(x, np.float64) for x in (unlearned, retrained))
+  require(a.ndim == 2 and a.shape == b.shape, "unlearned", (a.shape, b.shape), "give two arrays [models, samples]")
+  require(len(a) >= 3, "unlearned", len(a), "give at least 3 models a bank")
+  require(bool(np.isfinite(a).all() and np.isfinite(b).all()), "unlearned", "NaN or infinity", "check the models")
+  return np.array([_epsilon(np.sort(x), np.sort(y), delta) for x, y in zip(a.T, b.T)])
+
+
+def floored_phi(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """phi with the floor of the release, log(p_y + 1e-45) - log(sum of the others + 1e-45): within about 104 of 0.
+
+  `outputs.phi` has no floor and the same value elsewhere.
+
+  Args:
+    logits: float `[..., classes]`.
+    labels: int, broadcast against `[...]`.
+  """
+  logits = np.asarray(logits, np.float64)
+  p = np.exp(logits - logits.max(-1, keepdims=True))
+  p /= p.sum(-1, keepdims=True)
+  mine = np.arange(p.shape[-1]) == np.asarray(labels)[..., None]
+  inside, outside = (np.where(one, p, 0.0).sum(-1) for one in (mine, ~mine))
+  return np.log(inside + FLOOR) - np.log(outside + FLOOR)
+
+
+def _epsilon(a: np.ndarray, b: np.ndarray, delta: float) -> float:
+  """Of one sample; both banks in order."""
+  ranges = a[-1] - a[0], b[-1] - b[0]
+  require(max(ranges) > 0, "unlearned", "one value in all models", "give models that differ, or leave the sample out")
+  if min(ranges) < PEAKED * max(ranges):
+    return CAP
+  high, low = (b, a) if np.median(b) > np.median(a) else (a, b)
+  narrow, wide = (b, a) if ranges[0] >= ranges[1] else (a, b)  # for equal ranges as released: the larger median is wide
+  if ranges[0] == ranges[1]:
+    narrow, wide = low, high
+  n = len(a)
+  seen = np.zeros((n + 1, n + 1), bool)  # which counts of both errors some attack leaves: far fewer than attacks
+  for attack in (_interval(narrow, wide), _threshold(high, low)):
+    seen[attack] = True
+  found = _privacy(*(np.argwhere(seen).T / n), delta)
+  require(bool(len(found)), "unlearned", "no attack leaves both kinds of error", "give more models a bank")
+  return float(np.clip(np.max(found), 0.0, CAP))
+
+
+def _threshold(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """How many false positives and false negatives `x >= t` has, for all thresholds t."""
+  first, last = min(high[0], low[0]), max(high[-1], low[-1])
+  at = np.linspace(first, last, int(np.ceil((last - first) * PER_UNIT)))
+  return len(low) - np.searchsorted(low, at, side="left"), np.searchsorted(high, at, side="left")
+
+
+def _interval(narrow: np.ndarray, wide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """How many false positives and false negatives `left <= x <= right` has, for all intervals."""
+  width = narrow[-1] - narrow[0]
+  first, last = narrow[0] + width - REACH, narrow[-1] + REACH
+  right = np.linspace(first, last, int(np.ceil((last - first) * PER_UNIT)))[:, None]
+  left = right - width + np.linspace(-REACH, REACH, int(np.ceil(2 * REACH * PER_UNIT)))
+
+  def inside(bank):
+    upto, before = np.searchsorted(bank, right, side="right"), np.searchsorted(bank, left, side="left")
+    return np.maximum(upto - before, 0).ravel()  # an interval whose left end is the larger is empty
+
+  return inside(wide), len(narrow) - inside(narrow)
+
+
+def _privacy(fpr: np.ndarray, fnr: np.ndarray, delta: float) -> np.ndarray:
+  """Epsilon of every attack that counts: infinite for a perfect one, at least 0."""
+  if ((fpr == 0) & (fnr == 0)).any():
+    return np.array([np.inf])
+  fpr, fnr = fpr[keep := (fpr > 0) & (fnr > 0)], fnr[keep]
+  with np.errstate(invalid="ignore", divide="ignore"):  # a rate of 1 leaves nothing above it: the other way counts
+    ways = np.stack([np.log(1 - delta - fpr) - np.log(fnr), np.log(1 - delta - fnr) - np.log(fpr)])
+  return np.maximum(np.max(ways, axis=0, where=~np.isnan(ways), initial=-np.inf), 0.0)

@@ -1,0 +1,64 @@
+"""Many runs of one procedure as one program: other seeds, other samples, other starting points, the same steps.
+
+`sweep` maps over hyper-parameters on one problem; here every run has a problem and a seed of its own. That is what
+shadow models are: networks trained on random halves of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ue_jax.core import keys
+from ue_jax.core.errors import require
+from ue_jax.core.procedure import Procedure
+from ue_jax.parallel.sweep import CHUNK, _strong
+
+
+def fit(
+  procedure: Procedure, problems: Sequence[Any], seeds: Sequence[int], steps_per_call: int = CHUNK,
+  stop: Callable[[], bool] | None = None,
+) -> list[Any]:  # fmt: skip
+  """The noun of every problem, equal to that of a run of its own with the same seed.
+
+  Args:
+    procedure: its batches must have the same shapes for all problems, and so must the states.
+    problems: one a run.
+    seeds: of the key and the batches, one a run.
+    steps_per_call: steps scanned in one compiled call.
+    stop: polled between calls; when it returns True no further step is taken, and `None` is returned for every run.
+
+  Returns:
+    A list with one noun a problem. States with `done` stop by themselves. There are no curves.
+
+  Raises:
+    Invalid: for no problem, or another number of seeds.
+  """
+  require(len(problems) == len(seeds) > 0, "seeds", len(seeds), "give one seed a problem, and at least one problem")
+  states = [_strong(procedure.init(keys.key(seed), problem)) for seed, problem in zip(seeds, problems)]
+  state = jax.tree.map(lambda *x: jnp.stack(x), *states)
+  run = jax.jit(jax.vmap(_chunk(procedure)))
+  for first in range(0, procedure.steps, steps_per_call):
+    if stop is not None and stop():
+      return [None] * len(problems)
+    times = range(first, min(first + steps_per_call, procedure.steps))
+    each = [[procedure.batch(seed, problem, t) for t in times] for seed, problem in zip(seeds, problems)]
+    stacked = [jax.tree.map(lambda *x: jnp.stack(x), *batches) for batches in each]
+    state = run(state, jax.tree.map(lambda *x: jnp.stack(x), *stacked))
+  rows = [jax.tree.map(lambda x, i=i: x[i], state) for i in range(len(problems))]
+  return [procedure.finish(row, problem) for row, problem in zip(rows, problems)]
+
+
+def _chunk(procedure: Procedure) -> Callable:
+  """`(state, batches [k]) -> state` of one run; a state that is `done` stays."""
+
+  def step(state, batch):
+    new, _ = procedure.step(state, batch)
+    if hasattr(state, "done"):
+      new = jax.tree.map(lambda old, x: jnp.where(state.done, old, x), state, new)
+    return new, None
+
+  return lambda state, batches: jax.lax.scan(step, state, batches)[0]
