@@ -272,8 +272,14 @@ def _figure(value: Any) -> bool:
 
 
 def means(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """`row/labelling/score` -> mean (and spread) over the seeds, of the finite ones."""
+  """`row/labelling/score` -> mean (and spread) over the seeds, of the finite ones.
+
+  Where two measures share a name (`RA`), the first one's: both together would look like more seeds.
+  """
   found: dict[str, list[float]] = {}
+  first: dict[str, str] = {}
   for s in scores:
-    found.setdefault("/".join(part for part in (s["row"], s["group"], s["name"]) if part), []).append(s["value"])
+    name = "/".join(part for part in (s["row"], s["group"], s["name"]) if part)
+    if first.setdefault(name, s["measure"]) == s["measure"]:
+      found.setdefault(name, []).append(s["value"])
   return {name: mean(values) for name, values in found.items() if np.isfinite(values).all()}

@@ -29,6 +29,11 @@ def test_a_figure_is_the_mean_of_its_place_and_one_that_is_not_finite_is_none():
   }
 
 
+def test_where_two_measures_share_a_name_the_first_is_the_figure():
+  twice = [score("ft", "", seed, "RA", value, m) for m in ("a", "b") for seed, value in enumerate((1.0, 3.0))]
+  assert tabulate.means(twice) == {"ft/RA": (2.0, pytest.approx(2**0.5))}
+
+
 def test_every_measure_has_a_table_with_a_line_a_score_and_a_column_a_row():
   utility, membership = tabulate.score_tables(SCORES)
   assert utility.title == "utility" and utility.columns == ["score", "clean / label", "cuda / label", "best", "target"]
