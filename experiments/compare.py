@@ -185,6 +185,8 @@ def compare(clean: pathlib.Path, protected: pathlib.Path) -> Compared:
 def recorded(protected: pathlib.Path) -> dict[str, float]:
   """The figures of the noise as crafted, of the run that painted a folder; none if there is no such run beside it.
 
+  None either for pictures that crafting never saw (`config.paint`).
+
   Raises:
     Invalid: if its result.json cannot be read.
   """
@@ -194,6 +196,8 @@ def recorded(protected: pathlib.Path) -> dict[str, float]:
   from ue_jax.report import results
 
   record, found = results.read(path), {}
+  if record.config.get("paint"):
+    return {}  # crafted on public pictures, not on those
   for name, value in record.figures.items():
     row, about, what = name.partition("/crafted/")
     if about and row not in record.config.get("controls", {}):

@@ -7,6 +7,8 @@ import inspect
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from experiments.check import argument, make, takes
 from experiments.plan import Plan, Stage
 from ue_jax.core.build import find
@@ -52,6 +54,25 @@ def pictures(results: Any) -> None:
       where = results.plan.stages[stage.needs["data"]].config.get("path", "train")
       require(n >= 2, "data", where, f"give at least 2 pictures that can be read, it has {n}: clusters need them")
       require(k <= n, "protect.k", k, f"use 2 to {n}, the number of pictures")
+
+
+def apart(data: Data) -> Data:
+  """The Data, if what is to be forgotten is something, and something else than what is retained.
+
+  Raises:
+    Invalid: for an empty set `forget`, or one with the samples of `retain`, be they the same rows or read twice.
+  """
+  if not {"forget", "retain"} <= set(data.sets):
+    return data
+  forget, retain = (np.asarray(data.sets[name]) for name in ("forget", "retain"))
+  require(len(forget) > 0, "data.sets.forget", "(empty)", "name at least one sample to forget")
+  content = data.arrays["ids" if "ids" in data.arrays else "image"] if {"ids", "image"} & set(data.arrays) else None
+  same = len(forget) == len(retain) and (
+    np.array_equal(np.sort(forget), np.sort(retain))
+    or (content is not None and np.array_equal(content[forget], content[retain]))
+  )
+  require(not same, "data.sets.retain", f"the {len(retain)} samples of forget", "keep other samples than those")
+  return data
 
 
 def both_kinds(stage: Stage, clean: Data) -> None:

@@ -82,7 +82,8 @@ def _protected(config, data, add, surrogate):
   for row, stage in stages.items():
     needs, parts = {"data": data}, {}
     check("protect", stage, place(config, stage))
-    own, stage = stage.get("surrogate"), {name: value for name, value in stage.items() if name != "surrogate"}
+    if own := stage.get("surrogate"):
+      stage = {name: value for name, value in stage.items() if name != "surrogate"}
     if takes("protect", stage, "surrogate") and (found := surrogate(own, row)):
       needs["surrogate"] = found
       for step in _checkpoints(config, stage):

@@ -51,7 +51,7 @@ def subjects(arg: str = "", early: bool = False) -> ConfigDict:
     arg: the size.
     early: also NPO stopped early (`early`), where most of what an audit can find is still there.
   """
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   few = dict(early=dict(config.method.to_dict(), rate=1e-4, steps=50)) if early else {}
   config.method = ConfigDict(dict(
     npo=config.method, gradient_ascent=dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24), **few,

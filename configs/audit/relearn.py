@@ -32,7 +32,7 @@ from configs.forget import graddiff, npo
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "Relearning"
   config.method = ConfigDict(dict(
     npo=config.method, graddiff=graddiff.get_config(arg).method, retrain=dict(name="forget.retrain", keep=npo.KEEP),

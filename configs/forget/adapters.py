@@ -20,7 +20,7 @@ STEPS = dict(rate=1e-3, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEE
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "Adapters"
   config.method = ConfigDict(dict(npo=dict(name="forget.npo", **STEPS), simnpo=dict(name="forget.simnpo", **STEPS)))
   del config.sweep  # two methods in one table

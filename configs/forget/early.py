@@ -31,7 +31,7 @@ STEPS = dict(
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "Minimal unlearning"
   config.method = ConfigDict(dict(npo=dict(name="forget.npo", **STEPS), graddiff=dict(name="forget.graddiff", **STEPS)))
   del config.sweep  # two methods in one table

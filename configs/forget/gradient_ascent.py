@@ -16,7 +16,7 @@ from configs.forget import npo
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "Gradient ascent"
   config.method = ConfigDict(dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24))
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))

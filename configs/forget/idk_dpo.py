@@ -25,7 +25,7 @@ STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEE
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "IdkDPO and IDK"
   config.method = ConfigDict(
     dict(

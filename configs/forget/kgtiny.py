@@ -40,7 +40,7 @@ METHODS = {
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "KG-tiny"
   config.seeds = (0,) if arg == "tiny" else (0, 1, 2)
   config.data.alternatives = 4

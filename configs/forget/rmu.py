@@ -16,7 +16,7 @@ from configs.forget import npo
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "RMU"
   config.method = ConfigDict(
     dict(

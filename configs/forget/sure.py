@@ -27,7 +27,7 @@ STEPS = dict(beta=0.1, rate=3e-3, steps=60, forget_batch=24, retain_batch=48, re
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "SURE"
   config.method = ConfigDict(
     dict(sure=dict(name="forget.sure", loss="npo", tau=90.0, **STEPS), unmasked=dict(name="forget.npo", **STEPS))

@@ -28,7 +28,7 @@ TUNED = dict(name="forget.task_vector", rate=3e-4, steps=30, forget_batch=24)
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "Task vectors"
   config.method = ConfigDict(
     dict(once=dict(scale=1.0, **TUNED), twice=dict(scale=2.0, **TUNED), five=dict(scale=5.0, **TUNED))

@@ -27,7 +27,7 @@ STEPS = dict(name="forget.whp", scale=5.0, rate=3e-4, steps=90, forget_batch=24)
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.get_config(arg)
+  config = npo.kgtiny(arg)
   config.title = "Who's Harry Potter"
   config.method = ConfigDict(
     dict(alone=dict(retain="none", **STEPS), retain=dict(retain_batch=48, retain="nll", keep=npo.KEEP, **STEPS))

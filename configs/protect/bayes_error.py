@@ -1,7 +1,7 @@
 """Towards Provably Unlearnable Examples via Bayes Error Optimisation (AAAI 2026).
 
   python -m experiments.run --config configs/protect/bayes_error.py:tiny  --workdir runs/beo  # a minute on 2 cores
-  python -m experiments.run --config configs/protect/bayes_error.py:small --workdir runs/beo  # 10 min, 3 seeds
+  python -m experiments.run --config configs/protect/bayes_error.py:small --workdir runs/beo  # 10 min of CPU, 3 seeds
   python -m experiments.run --config configs/protect/bayes_error.py       --config.data.path=DIR  # one GPU; not run
   python -m experiments.run --config configs/protect/bayes_error.py:folder --config.data.path=PICTURES --key_file=KEY
 

@@ -2,11 +2,13 @@
 
 import copy
 
+import numpy as np
 import pytest
 
 from experiments import early, pipeline
 from experiments.plan import plan
 from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data
 
 TRAIN = {
   "data": {"name": "data.embedded", "source": "digits", "train": 40, "test": 20},
@@ -89,6 +91,20 @@ def test_a_mixture_without_both_kinds_is_named_before_anything_is_protected(mix,
   with pytest.raises(Invalid, match=said):
     made({**MIX, "mix": mix}, tmp_path)
   assert {p.name.partition("-")[0] for p in (tmp_path / "artefacts").iterdir()} == {"data"}
+
+
+@pytest.mark.parametrize("retain, named", [((0, 1), "retain"), ((1, 0), "retain"), ((2, 3), "retain"), ((), "")])
+def test_forgetting_what_is_retained_is_refused_once_there_is_data(retain, named):
+  ids = np.array([[1, 2], [3, 4], [1, 2], [3, 4], [5, 6]], np.int32)
+  arrays = {"ids": ids, "mask": np.ones((5, 2), np.float32), "index": np.arange(5, dtype=np.int32)}
+  of = lambda forget, kept: Data(arrays, {"forget": np.array(forget, int), "retain": np.array(kept, int)})
+  if named:
+    with pytest.raises(Invalid, match="data.sets.retain.*other samples"):
+      early.apart(of((0, 1), retain))
+  with pytest.raises(Invalid, match="data.sets.forget.*at least one"):
+    early.apart(of((), (0, 1)))
+  for kept in ((4,), (0, 4), (1, 4)):
+    assert early.apart(of((0, 1), kept)).n == 5
 
 
 def test_a_single_picture_cannot_be_clustered(tmp_path):

@@ -22,7 +22,7 @@ SMALL = {
   "samples": 1, "attack_steps": 1,
 }  # fmt: skip
 BLIND = {"protect.unlearnable_clusters", "protect.noise"}  # need no label (noise: in its kind `sample`)
-# their noise is made by a network when it is published, for pictures of the crafted size
+# no `painter`: the noise of `rem` is read off what it published, `t2ue` paints by captions (`text_painter`)
 NO_FOLDERS = {"protect.rem", "protect.t2ue"}
 LARGEST = {"protect.ar": 255.0}  # its budget is a norm, not a height
 every = pytest.mark.parametrize("name", METHODS)

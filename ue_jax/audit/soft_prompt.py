@@ -170,7 +170,8 @@ def embeddings(subject: Subject) -> jax.Array:
     return logits, found.pop()
 
   size = jax.eval_shape(look, subject.params, np.zeros((1, 1), np.int32))[0].shape[-1]
-  return jax.jit(look)(subject.params, np.arange(size, dtype=np.int32)[:, None])[1][:, 0].astype(jnp.float32)
+  vectors = jax.jit(lambda params, ids: look(params, ids)[1])  # the vectors alone: nothing behind them is computed
+  return vectors(subject.params, np.arange(size, dtype=np.int32)[:, None])[:, 0].astype(jnp.float32)
 
 
 def mean_norm(subject: Subject) -> jax.Array:

@@ -6,8 +6,9 @@ numbers of one device:
 - `one`: `jit` on a single device;
 - `jit`: `jit` over a batch that is sharded over a mesh; the compiler adds the sums (`axis` is None, the step sees
   the whole batch); the default where there are several devices;
-- `fsdp`: as `jit`, and the state is cut over the devices too, each array along its longest axis that divides: for
-  parameters, gradients and moments that do not fit one device several times (Zhao et al., "PyTorch FSDP", 2023);
+- `fsdp`: as `jit`, and the state is cut over the devices too, each array along its longest axis that divides: for steps
+  whose parameters, gradients, moments and temporaries do not fit one device together (Zhao et al., "PyTorch FSDP",
+  2023). `init` makes the state on one device, and `collect` brings it back there;
 - `pmap`, `shard_map`: the step sees its own part and `axis` is the name of the mapped axis.
 
 What is random per sample differs between modes (`local_key`), and batch statistics are per device in `pmap` and
