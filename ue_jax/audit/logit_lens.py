@@ -115,7 +115,8 @@ def _read(
   rows = jnp.arange(ids.shape[0])
 
   def one(value):
-    found = ended(apply, params, state, ids, value, blocks)[rows, at]
+    there = value[rows, at][:, None]  # norm and head look at one place at a time: the others need no logits
+    found = ended(apply, params, state, ids[:, :1], there, blocks)[:, 0]
     not_below = jnp.sum(found >= found[rows, answer][:, None], axis=-1)
     return jax.nn.log_softmax(found, axis=-1)[rows, answer], not_below
 

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ue_jax.core.errors import Invalid, require
+from ue_jax.train import by_task
 
 DIVERGENCES = ("js", "released")
 FLOOR = 1e-12  # of probabilities, where they are divided by
@@ -130,18 +131,13 @@ def uniformity(probabilities: np.ndarray, divergence: str = "js", base: float = 
   sums = p.sum(-1) if p.ndim == 2 and len(p) else np.zeros(1)
   good = bool((p >= 0).all() and np.allclose(sums, 1, atol=1e-4))
   require(good, "probabilities", p.shape, "give rows [n, classes] that sum to 1")
-  u = np.full_like(p, 1 / p.shape[1])
-  m = (p + u) / 2
   if divergence == "js":
-    both = _kl(p, m) + _kl(u, m)
+    apart = by_task.from_uniform(p)
   else:
-    both = _kl(m, np.maximum(p, FLOOR)) + _kl(m, u)
-  return float(1 - np.mean(both) / 2 / np.log(base))
-
-
-def _kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-  """KL(p | q) of each row, nats; 0 log 0 is 0."""
-  return np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0) / q), 0.0), axis=-1)
+    u = np.full_like(p, 1 / p.shape[1])
+    m = (p + u) / 2
+    apart = (by_task.kl(m, np.maximum(p, FLOOR)) + by_task.kl(m, u)) / 2
+  return float(1 - np.mean(apart) / np.log(base))
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float:

@@ -87,7 +87,7 @@ def batch(sizes: Mapping[str, int], label: str = "label", names: Sequence[str] =
     for order, (name, size) in enumerate(sizes.items()):
       n = len(data.sets[name])
       at = batches.shuffled(_own_seed(seed, order), n, min(size, n), t)
-      out[name] = _cut(rows(data, name, at, label), seen["widths"].get(name))
+      out[name] = cut(rows(data, name, at, label), seen["widths"].get(name))
     return out
 
   return draw
@@ -152,7 +152,7 @@ def reference_log_prob(request: Request, name: str, label: str = "label", chunk:
 
   starts = range(0, m, chunk)
   at = [np.minimum(np.arange(first, first + chunk), m - 1) for first in starts]  # full chunks: one compilation
-  part = lambda some: _cut(rows(request.data, name, some, label), long)
+  part = lambda some: cut(rows(request.data, name, some, label), long)
   done = [_log_probs(apply, subject.params, subject.state, part(some)) for some in at]
   return jnp.concatenate(done)[:m]
 
@@ -162,7 +162,7 @@ def _log_probs(apply, params, state, part):
   return log_prob(logits(apply, params, state, part), part)[0]
 
 
-def _cut(batch: dict[str, np.ndarray], width: int | None) -> dict[str, np.ndarray]:
+def cut(batch: dict[str, np.ndarray], width: int | None) -> dict[str, np.ndarray]:
   """The batch with the first `width` columns of its token sequences."""
   return batch if width is None else {**batch, **{name: batch[name][:, :width] for name in ("ids", "mask")}}
 

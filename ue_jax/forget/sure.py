@@ -26,7 +26,7 @@ from ue_jax.core.procedure import Procedure
 from ue_jax.core.tree import named_map
 from ue_jax.forget import npo, requests, shared
 from ue_jax.parallel import spread
-from ue_jax.train import descend, likelihood, optim
+from ue_jax.train import batches, descend, likelihood, optim
 
 LOSSES = ("npo", "ascent")
 TABLE = r"embedding$"  # the neurons of these leaves are their rows; of others what the last axis counts
@@ -121,12 +121,12 @@ def _slope(forget, params, state, frozen, part):
 def _whole_slope(forget, params, state, frozen, request: Request, label: str) -> Any:
   """The same of the whole forget set, in chunks that fit a large vocabulary."""
   m = len(request.data.sets["forget"])
-  long = request.data.arrays["ids"].shape[1] if "ids" in request.data.arrays else 1
-  size = max(min(m, requests.TOKENS // long), 1)
+  long = batches.width(request.data, ("forget",)) if "ids" in request.data.arrays else None
+  size = max(min(m, requests.TOKENS // (long or 1)), 1)
   one, total = jax.jit(functools.partial(_slope, forget)), None
   for first in range(0, m, size):
     at = np.arange(first, first + size)
-    part = requests.rows(request.data, "forget", np.minimum(at, m - 1), label)
+    part = requests.cut(requests.rows(request.data, "forget", np.minimum(at, m - 1), label), long)
     part["mask"] = part["mask"] * (at < m).astype(np.float32).reshape(-1, *[1] * (part["mask"].ndim - 1))
     slope = one(params, state, frozen, part)
     total = slope if total is None else jax.tree.map(jnp.add, total, slope)

@@ -37,8 +37,16 @@ def uniformity(logits: np.ndarray) -> np.ndarray:
   """
   z = np.asarray(logits, np.float64)
   z = z - z.max(-1, keepdims=True)
-  p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+  return 1 - from_uniform(np.exp(z) / np.exp(z).sum(-1, keepdims=True)) / np.log(2)
+
+
+def from_uniform(p: np.ndarray) -> np.ndarray:
+  """JS(p, uniform) in nats, in [0, log 2], float64 `[...]`, of distributions `[..., classes]`."""
   u = np.full_like(p, 1 / p.shape[-1])
   m = (p + u) / 2
-  kl = lambda a: np.where(a > 0, a * np.log2(np.where(a > 0, a, 1) / m), 0).sum(-1)
-  return 1 - (kl(p) + kl(u)) / 2
+  return (kl(p, m) + kl(u, m)) / 2
+
+
+def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+  """KL(p || q) in nats, `[...]`, of distributions `[..., classes]`; 0 log 0 is 0."""
+  return np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0) / q), 0.0), axis=-1)
