@@ -47,7 +47,7 @@ def method(
     loss: of the forget set: `npo`, or `ascent` on its nll.
     beta: inverse temperature of `npo`, > 0; may be traced, like the numbers after it.
     gamma: coefficient of the forget term.
-    tau: percentile, 0 to 100; the authors use 90 to 99.
+    tau: percentile over the neurons of all leaves, be they `trainable` or not, 0 to 100; the authors use 90 to 99.
     once: neurons are chosen once, by the whole forget set before unlearning; False: at every step by its batch, which
       takes a second backward pass.
     rate: learning rate; larger than without a mask.
