@@ -7,7 +7,7 @@ methods share one original model. Config fields read here (absent ones are skipp
   surrogate                     `dict(model=..., train=..., data=...)`, or `dict(name="models.x", path=FILE)`; a
                                 protection with `checkpoints=(100, 200)` gets it as it was at those steps, too
   protect, controls, defend     a stage, or a dict of named stages; one that learns from another surrogate than the rest
-                                has a field `surrogate` of its own
+                                has a field `surrogate` of its own, one that trains another network a field `model`
   mix                           `dict(ratio=(0.2, 0.5))`: rows of the table for people who protect a share of the train
                                 set only, see below
   labellings                    the tasks of the unauthorised trainers: names of label arrays

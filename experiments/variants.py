@@ -73,7 +73,7 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
 def _protected(config, data, add, surrogate):
   """Row -> hash; a method that needs a network gets the surrogate, or one like that of the thieves to train itself.
 
-  A method with a field `surrogate` gets that one.
+  A method with a field `surrogate` or `model` gets that one.
   """
   controls, seed, rows = config.get("controls", {}), config.get("seed", 0), {}
   stages = {**controls, **many(config, "protect")}
@@ -82,16 +82,18 @@ def _protected(config, data, add, surrogate):
   for row, stage in stages.items():
     needs, parts = {"data": data}, {}
     check("protect", stage, place(config, stage))
-    if own := stage.get("surrogate"):
-      stage = {name: value for name, value in stage.items() if name != "surrogate"}
-    if takes("protect", stage, "surrogate") and (found := surrogate(own, row)):
+    own = {role: stage[role] for role in ("surrogate", "model") if role in stage}
+    stage = {name: value for name, value in stage.items() if name not in own}
+    if takes("protect", stage, "surrogate") and (found := surrogate(own.get("surrogate"), row)):
       needs["surrogate"] = found
       for step in _checkpoints(config, stage):
-        needs[f"surrogate at {step}"] = surrogate(own, row, step)
+        needs[f"surrogate at {step}"] = surrogate(own.get("surrogate"), row, step)
     if takes("protect", stage, "model"):
-      require("model" in config, "config.model", "(missing)", f"say which model {stage['name']} is made against")
-      check("model", config["model"], "config.model")
-      parts = {"model": config["model"], "label": argument("protect", stage, "label")}
+      model, field = own.get("model", config.get("model", "(missing)")), f"config.protect.{row}.model"
+      field = field if "model" in own else "config.model"
+      require(model != "(missing)", field, model, f"say which model {stage['name']} is made against")
+      check("model", model, field)
+      parts = {"model": model, "label": argument("protect", stage, "label")}
     keys = (seed,) if row in controls else whole(config, "keys", seed)
     for key in keys:
       name = f"{row} key {key}" if len(keys) > 1 else row

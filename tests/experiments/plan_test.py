@@ -74,6 +74,21 @@ def test_a_protection_with_a_surrogate_of_its_own_learns_from_that_one_and_the_o
     plan(changed(PROTECT, "protect", {"name": "protect.cuda", "surrogate": own}))
 
 
+def test_a_protection_that_trains_a_network_of_its_own_is_made_against_that_one_and_the_others_stay_as_they_are():
+  made_by, own = {"name": "protect.error_min"}, {"name": "models.cnn", "widths": (4,)}
+  before, made = (
+    plan({**PROTECT, "protect": rows}) for rows in ({"em": made_by}, {"em": made_by, "own": {**made_by, "model": own}})
+  )
+  assert made.variants["em"] == before.variants["em"] != made.variants["own"]
+  stage, usual = (made.stages[made.variants[row]] for row in ("own", "em"))
+  assert stage.parts == {**usual.parts, "model": own} != usual.parts and stage.config == usual.config
+  for wrong, field in (({"name": "models.cnn", "width": 4}, "own.model.width"), ({"widths": (4,)}, "own.model")):
+    with pytest.raises(Invalid, match=f"config.protect.{field}"):
+      plan({**PROTECT, "protect": {"em": made_by, "own": {**made_by, "model": wrong}}})
+  with pytest.raises(Invalid, match="config.protect.model"):
+    plan(changed(PROTECT, "protect", {"name": "protect.cuda", "model": own}))
+
+
 def test_what_is_to_be_painted_is_read_at_once_and_no_protection_depends_on_it():
   t2ue = {**PROTECT, "protect": {"name": "protect.t2ue"}}
   before, made = plan(t2ue), plan({**t2ue, "paint": {"name": "data.folder", "path": "DIR"}})
