@@ -2,6 +2,8 @@
 
   python -m experiments.run --config configs/protect/grid.py:tiny    --workdir runs/grid  # two minutes
   python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # 20 min of CPU, three seeds
+  python -m experiments.sweep --config configs/protect/grid.py:slow     --workdir runs/grid  # columns slow to compile
+  python -m experiments.sweep --config configs/protect/grid.py:transfer --workdir runs/grid  # three surrogates
   python -m experiments.sweep --config configs/protect/grid.py:cifar --config.data.path=DIR  # 2 or 3 hours
   python -m experiments.sweep --config configs/protect/grid.py       --config.data.path=DIR  # one GPU
 
@@ -75,30 +77,33 @@ from configs.common import resnet_on_cifar, sizes
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg, "cifar")
+  size, pick = sizes(arg, "cifar", "slow", "transfer")
   real = size in ("full", "cifar")
   config = ConfigDict()
   config.title = f"Protections against countermeasures ({size})"
-  config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), full=(0, 1, 2), cifar=(0,))
+  config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2), cifar=(0,))
   eps = 8 / 255 if real else 64 / 255
-  _usual(config, size)
+  _usual(config, size, pick)
   config.surrogate = dict(model=dict(config.model), train=dict(config.train))
   config.controls = dict(
     sample=dict(name="protect.noise", kind="sample", eps=eps),
     permuted=dict(name="protect.noise", kind="permuted", eps=eps),
   )
   config.protect = _protections(eps, pick, real)
-  if size != "tiny":
+  if size == "transfer":
+    config.protect = _transferred(config.protect, config.surrogate, _networks(pick))
+  elif size != "tiny":
     config.protect.t2ue = _captioned(config, eps, size)
-  config.defend = _defences(pick, real)
-  config.thieves = _thieves(config, pick, eps)
-  config.mix = dict(ratio=pick(tiny=(0.5,), small=(0.5, 0.9), full=(0.2, 0.5, 0.8), cifar=(0.5,)))
-  config.labellings = ("label",) if real else ("label", "parity")
+  config.thieves = _thieves(pick, eps)
+  if size not in ("slow", "transfer"):
+    config.defend = _defences(pick, real)
+    config.mix = dict(ratio=pick(tiny=(0.5,), small=(0.5, 0.9), full=(0.2, 0.5, 0.8), cifar=(0.5,)))
+  config.labellings = ("label", "parity") if size in ("tiny", "small") else ("label",)
   config.measure = dict(utility=dict(name="audit.utility"))
   return config
 
 
-def _usual(config: ConfigDict, size: str) -> None:
+def _usual(config: ConfigDict, size: str, pick) -> None:
   """Pictures, and the usual thief: a network that sees where something stands, trained to the end."""
   if size == "full":
     resnet_on_cifar(config, steps=20 * 390, every=390)
@@ -109,7 +114,7 @@ def _usual(config: ConfigDict, size: str) -> None:
   else:
     config.data = dict(name="data.embedded", source="digits", channels=3, train=1000, test=500, known=100)
   config.model = dict(name="models.cnn", widths=(16, 32), head="flatten")
-  steps = dict(tiny=80, small=160, cifar=250)[size]
+  steps = pick(tiny=80, small=160, cifar=250)
   config.train = dict(
     name="train.supervised", steps=steps, batch_size=64, rate=2e-3, schedule="cosine", every=max(steps // 4, 20)
   )
@@ -141,6 +146,16 @@ def _protections(eps: float, pick, real: bool) -> dict:
   )
   few = ("noise", "ops", "cuda", "lsp")
   return pick(tiny={name: made[name] for name in few}, small=made)
+
+
+def _transferred(made: dict, surrogate: dict, networks: dict) -> dict:
+  """What is made with a network, made with each of three."""
+  rows = dict(noise=made["noise"])
+  for name, network in dict(cnn=surrogate["model"], mlp=networks["mlp"], resnet=networks["resnet"]).items():
+    own = dict(model=dict(network), train=dict(surrogate["train"]))
+    rows.update({f"{row} by {name}": dict(made[row], surrogate=own) for row in ("clusters", "tap", "bayes_error")})
+    rows[f"error_min_class by {name}"] = dict(made["error_min_class"], model=own["model"])
+  return rows
 
 
 def _captioned(config: ConfigDict, eps: float, size: str) -> dict:
@@ -183,28 +198,39 @@ def _defences(pick, real: bool) -> dict:
   return pick(tiny=of(few), small=made, full=made, cifar=of(some))
 
 
-def _thieves(config: ConfigDict, pick, eps: float) -> dict:
+def _networks(pick) -> dict:
+  """Name -> other networks than the usual thief's."""
+  return dict(
+    mlp=dict(name="models.mlp"),
+    resnet=dict(name="models.resnet", **pick(tiny=dict(depth=20, width=8), full=dict(depth=50))),
+    vgg=dict(name="models.vgg", width=pick(tiny=8, full=64, cifar=16)),
+    densenet=dict(name="models.densenet", **pick(
+      tiny=dict(stages=(2, 2, 2), growth=6), full=dict(stages=(6, 12, 24, 16), growth=32)
+    )),
+    vit=dict(name="models.vit", patch=pick(tiny=2, full=4, cifar=4)),
+  )  # fmt: skip
+
+
+def _thieves(pick, eps: float) -> dict:
   """Name -> changes to the usual thief, who comes first."""
   train = lambda **change: dict(train=change)
+  networks = {name: dict(model=network) for name, network in _networks(pick).items()}
   made = dict(
     usual={},
     adversarial=train(name="train.adversarial", eps=eps / 2, attack_steps=pick(tiny=2, small=3, full=10)),
     mixup=train(augment=("mixup",)),
     cutmix=train(augment=("cutmix",)),
     cutout=train(augment=(pick(tiny="cutout:3", full="cutout:16", cifar="cutout:16"),)),
+    trivial=train(augment=("trivial",)),
     ueraser=train(name="train.worst_of", copies=pick(tiny=2, full=5), augment=("ueraser",)),
-    mlp=dict(model=dict(name="models.mlp")),
-    resnet=dict(model=dict(name="models.resnet", **pick(tiny=dict(depth=20, width=8), full=dict(depth=50)))),
-    vgg=dict(model=dict(name="models.vgg", width=pick(tiny=8, full=64, cifar=16))),
-    densenet=dict(model=dict(name="models.densenet", **pick(
-      tiny=dict(stages=(2, 2, 2), growth=6), full=dict(stages=(6, 12, 24, 16), growth=32)
-    ))),
-    vit=dict(model=dict(name="models.vit", patch=pick(tiny=2, full=4, cifar=4))),
     last_layer=train(name="train.last_layer"),
     known=train(train_set="known", steps=pick(tiny=80, small=160, full=2000, cifar=250)),
+    **networks,
   )
-  few = ("usual", "mixup")
-  some = ("usual", "adversarial", "cutmix", "last_layer", "known", "mlp", "resnet", "vgg", "vit")
-  of = lambda names: {name: made[name] for name in names}
-  # beyond these, densenet and ueraser take most of their time to compile on a CPU
-  return pick(tiny=of(few), small=of((*some, "mixup", "cutout")), full=made, cifar=of(some[:-2]))
+  some = ("usual", "adversarial", "cutmix", "last_layer", "known", "mlp", "resnet")
+  of = lambda *names: {name: made[name] for name in names}
+  return pick(
+    tiny=of("usual", "mixup"), small=of(*some, "vgg", "vit", "mixup", "cutout"), full=made, cifar=of(*some),
+    slow=of("usual", "trivial", "ueraser", "densenet"),  # the last two take most of their time to compile on a CPU
+    transfer=of("usual", *networks),
+  )  # fmt: skip
