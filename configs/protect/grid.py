@@ -2,7 +2,7 @@
 
   python -m experiments.run --config configs/protect/grid.py:tiny    --workdir runs/grid  # two minutes
   python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # 20 min of CPU, three seeds
-  python -m experiments.sweep --config configs/protect/grid.py:slow     --workdir runs/grid  # columns slow to compile
+  python -m experiments.sweep --config configs/protect/grid.py:slow     --workdir runs/grid  # slower columns
   python -m experiments.sweep --config configs/protect/grid.py:transfer --workdir runs/grid  # three surrogates
   python -m experiments.sweep --config configs/protect/grid.py:cifar --config.data.path=DIR  # 2 or 3 hours
   python -m experiments.sweep --config configs/protect/grid.py       --config.data.path=DIR  # one GPU
@@ -93,10 +93,10 @@ def get_config(arg: str = "") -> ConfigDict:
   if size == "transfer":
     config.protect = _transferred(config.protect, config.surrogate, _networks(pick))
   elif size != "tiny":
-    config.protect.t2ue = _captioned(config, eps, size)
+    config.protect.t2ue = _captioned(config, eps, size, pick)
   config.thieves = _thieves(pick, eps)
+  config.defend = _defences(pick, real)
   if size not in ("slow", "transfer"):
-    config.defend = _defences(pick, real)
     config.mix = dict(ratio=pick(tiny=(0.5,), small=(0.5, 0.9), full=(0.2, 0.5, 0.8), cifar=(0.5,)))
   config.labellings = ("label", "parity") if size in ("tiny", "small") else ("label",)
   config.measure = dict(utility=dict(name="audit.utility"))
@@ -158,16 +158,16 @@ def _transferred(made: dict, surrogate: dict, networks: dict) -> dict:
   return rows
 
 
-def _captioned(config: ConfigDict, eps: float, size: str) -> dict:
+def _captioned(config: ConfigDict, eps: float, size: str, pick) -> dict:
   """T2UE: captions come from the names of the classes, surrogate and generator from the pairs of `known` alone."""
   public = dict(config.data, name="data.captions", templates=1)
-  if size == "small":
+  if "path" in config.data:
+    public["path"] = config.data.get_ref("path")
+  else:
     public.pop("channels")
     public["size"] = 0
-  else:
-    public["path"] = config.data.get_ref("path")
   image = dict(image="resnet18", embedding=512) if size == "full" else dict(image="cnn", widths=(16, 32), embedding=32)
-  steps = dict(small=300, cifar=600, full=3900)[size]
+  steps = pick(small=300, cifar=600, full=3900)
   return dict(
     name="protect.t2ue", eps=eps, templates=1, squash="tanh", temperature=0.5, latent=16, steps=steps, batch_size=32,
     rate=1e-3 if size == "full" else 3e-3,
@@ -192,10 +192,16 @@ def _defences(pick, real: bool) -> dict:
     orthogonal=dict(name="defend.orthogonal", steps=pick(tiny=100, small=300, full=1000), batch_size=256),
     sharpen=dict(name="defend.sharpen"),
     warp=dict(name="defend.warp", alpha=2.0 if real else 0.5),
-  )
-  few, some = ("none", "jpeg", "gray"), ("none", "jpeg", "gray", "orthogonal", "sharpen")
-  of = lambda names: {name: made[name] for name in names}
-  return pick(tiny=of(few), small=made, full=made, cifar=of(some))
+    d_vae=dict(name="defend.d_vae", **pick(
+      tiny=dict(first=3.0, second=40.0, width=16, batch_size=64), full=dict(first=50.0, second=200.0, width=64, steps=24000)
+    )),
+  )  # fmt: skip
+  of = lambda *names: {name: made[name] for name in names}
+  few = of("none", "jpeg", "gray")
+  return pick(
+    tiny=few, small={name: stage for name, stage in made.items() if name != "d_vae"}, full=made,
+    cifar={**few, **of("orthogonal", "sharpen")}, slow=of("none", "d_vae"), transfer={},
+  )  # fmt: skip
 
 
 def _networks(pick) -> dict:
