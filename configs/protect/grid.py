@@ -1,7 +1,7 @@
 """Every protection against every countermeasure, in one protocol: a table, a heat map, a ranking by the worst case.
 
   python -m experiments.run --config configs/protect/grid.py:tiny    --workdir runs/grid  # two minutes
-  python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # 20 min of CPU, three seeds
+  python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # a quarter of an hour
   python -m experiments.sweep --config configs/protect/grid.py:slow     --workdir runs/grid  # slower columns
   python -m experiments.sweep --config configs/protect/grid.py:transfer --workdir runs/grid  # three surrogates
   python -m experiments.sweep --config configs/protect/grid.py:cifar --config.data.path=DIR  # 2 or 3 hours
@@ -193,7 +193,8 @@ def _defences(pick, real: bool) -> dict:
     sharpen=dict(name="defend.sharpen"),
     warp=dict(name="defend.warp", alpha=2.0 if real else 0.5),
     d_vae=dict(name="defend.d_vae", **pick(
-      tiny=dict(first=3.0, second=40.0, width=16, batch_size=64), full=dict(first=50.0, second=200.0, width=64, steps=24000)
+      tiny=dict(first=3.0, second=40.0, width=16, batch_size=64),
+      full=dict(first=50.0, second=200.0, width=64, steps=24000),
     )),
   )  # fmt: skip
   of = lambda *names: {name: made[name] for name in names}
