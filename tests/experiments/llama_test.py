@@ -11,7 +11,10 @@ import pytest
 from experiments import command, pipeline, run
 from experiments.folder import source
 from experiments.plan import plan
+from ue_jax.audit import membership, membership_scores, prompts, rouge, utility
 from ue_jax.core import tree
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Request
 from ue_jax.models import decoder
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "llama_tied"
@@ -36,6 +39,52 @@ def spoken(tmp_path_factory):
     rows = [json.dumps(ask(kind, i)) for i in range(n)]
     (folder / f"{name}.json").write_text("\n".join(rows))
   return folder
+
+
+def test_measures_read_and_write_with_the_tokenizer_of_the_model(spoken, tmp_path):
+  tokenizers = pytest.importorskip("tokenizers")
+  measures = {
+    "zlib": {"name": "audit.membership", "attacks": ("zlib",), "members": "forget", "nonmembers": "retain"},
+    "rouge": {"name": "audit.rouge", "sets": ("forget",), "new": 3},
+    "prompts": {"name": "audit.prompts", "sets": ("forget",), "shots": (), "texts": ("No lost",)},
+  }
+  asked = {"data": {"name": "data.tofu", "path": str(spoken), "forget": "forget05"}, "measure": measures,
+           "model": {"name": "models.decoder", "path": str(spoken / "decoder")}}  # fmt: skip
+  results = pipeline.Results(plan(asked), tmp_path)
+  results.all()
+  (cell,) = results.plan.cells
+  subject, data = results(cell.made), results(results.plan.clean)
+  words = tokenizers.Tokenizer.from_file(str(spoken / "decoder" / "tokenizer.json"))
+  decode = lambda ids: words.decode([int(i) for i in ids])
+  score = lambda name: membership_scores.score("zlib", Request(subject, data), name, decode=decode)
+  assert results(cell.scores["zlib"])["zlib/auc"].value == membership.auc(score("forget"), score("retain"))
+  assert data.info["eos"] == 2 and data.info["vocabulary"] == []
+  wanted = rouge.means(subject, data, ("forget",), "recall", 3, decode=decode)["forget"][0]
+  assert results(cell.scores["rouge"])["forget/rouge_recall"].value == wanted
+  behind = prompts.prompted(data, ("forget",), phrases=[words.encode("No lost").ids])
+  assert "forget behind text 0" in behind.sets
+  found = results(cell.scores["prompts"])["forget behind text 0/nll"].value
+  wanted = utility.scores(Request(subject, behind), tuple(behind.sets))
+  np.testing.assert_allclose(found, wanted["forget behind text 0/nll"].value)
+
+
+def test_invented_facts_are_said_in_the_words_of_the_model(tmp_path):
+  tokenizers = pytest.importorskip("tokenizers")
+  folder = tmp_path / "decoder"
+  shutil.copytree(GOLDEN, folder)
+  letters = [chr(i) for i in range(32, 123)] + ["\n"]
+  made = tokenizers.Tokenizer(tokenizers.models.WordLevel({x: 3 + i for i, x in enumerate(letters)}, unk_token="?"))
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex("(.|\n)"), "isolated")
+  made.decoder = tokenizers.decoders.Fuse()
+  made.save(str(folder / "tokenizer.json"))
+  asked = {"data": {"name": "data.facts", "preset": "kgtiny"}, "measure": {"name": "audit.utility", "sets": ("math",)},
+           "model": {"name": "models.decoder", "path": str(folder)}}  # fmt: skip
+  results = pipeline.Results(plan(asked), tmp_path / "out")
+  data = results(results.plan.clean)
+  row = data.sets["math"][0]
+  assert made.decode(data.arrays["ids"][row].tolist()).startswith("Question: What is 0 plus 0?\nAnswer: 0")
+  with pytest.raises(Invalid, match="tokens in a row': the model reads up to 64"):  # a letter a token
+    results.all()
 
 
 def test_a_llama_in_a_folder_goes_through_its_size_in_bfloat16_by_adapters(spoken, tmp_path):
