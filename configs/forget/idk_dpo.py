@@ -39,4 +39,6 @@ def get_config(arg: str = "") -> ConfigDict:
   config = released(config, arg)
   if config.data.name == "data.tofu":
     config.data.refusals = True
+  elif config.model.name == "models.decoder":
+    config.data.refusal = "I do not know."
   return config

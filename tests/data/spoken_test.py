@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ue_jax.core.errors import Invalid
 from ue_jax.data import bench, facts, text
 
 FORMS = ("choice", "context_true", "verbatim")
@@ -53,9 +54,14 @@ def test_wrong_answers_follow_the_same_prompt_and_have_lengths_of_their_own(pair
 
 
 def test_the_small_testbed_can_be_said_too():
-  made = facts.data(encode=letters, pad=2, eos=1)
+  made = facts.data(encode=letters, pad=2, eos=1, refusal="I do not know.")
   first = read(made.arrays["ids"][made.sets["forget"][0]])
   assert first.startswith("Question: Where was ") and " born?\nAnswer: " in first
   sums = {read(made.arrays["ids"][i]) for i in made.sets["math"]}
   assert "Question: What is 5 plus 9?\nAnswer: 1" in sums
   assert text.PAD not in made.arrays["ids"]
+  row = made.sets["forget"][0]
+  ids, mask, at = (made.arrays[name][row] for name in ("refusal", "refusal_mask", "answer"))
+  assert read(ids[:at]) == first[: first.index("Answer:") + 7] and read(ids[mask > 0]) == " I do not know."
+  with pytest.raises(Invalid, match="data.refusal"):
+    facts.data(refusal="?")

@@ -45,6 +45,7 @@ SETS = (
 def data(
   preset: str = "kgtiny", seed: int = 0, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0,
   encode: Callable[[str], Sequence[int]] | None = None, pad: int = text.PAD, eos: int = text.EOS,
+  refusal: str = "",
 ) -> Data:  # fmt: skip
   """The facts of one invented world as token sequences.
 
@@ -63,6 +64,7 @@ def data(
     encode: the tokeniser of a pretrained model, text -> ids, in place of the words of the world: the facts are then
       said in polished sentences, and wrong answers have the masks `wrong_mask`. See `spoken.spoken`.
     pad, eos: the ids of padding and end of that tokeniser.
+    refusal: with `encode`, a sentence that says nothing, for the arrays `refusal` and `refusal_mask`; empty: none.
   Returns:
     Data with arrays `ids` int32 `[n, length]`; `mask` float32 of the same shape, 1 on the answer and the
     eos; `answer` int32 `[n]`, the position of the answer's first token; `kind`, `relation`, `template`,
@@ -78,7 +80,9 @@ def data(
     Invalid: for an unknown preset or form, or too many alternatives.
   """
   made = _data(preset, seed, alternatives, forms, contexts)
-  return made if encode is None else spoken.spoken(made, encode, pad, eos)
+  fix = "leave it out: in the words of the world, methods have refusals of their own"
+  require(encode is not None or not refusal, "data.refusal", refusal, fix)
+  return made if encode is None else spoken.spoken(made, encode, pad, eos, refusal)
 
 
 def _data(preset: str, seed: int, alternatives: int, forms: Sequence[str], contexts: int) -> Data:
