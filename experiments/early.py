@@ -15,6 +15,7 @@ from ue_jax.core.build import find
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.models.model import Model
+from ue_jax.train import batches
 
 
 def factories(plan: Plan) -> None:
@@ -84,8 +85,14 @@ def both_kinds(stage: Stage, clean: Data) -> None:
 
 
 def words(subject: Subject, data: Data) -> None:
-  """Raises Invalid for ids beyond the words of a language model: JAX would read something else there, silently."""
+  """Raises Invalid for ids beyond the words of a language model, or texts beyond what it was made for.
+
+  JAX would read something else in the place of such ids, silently; such a text is answered with nonsense.
+  """
   if "ids" in data.arrays and "embed" in subject.params:
+    most, longest = subject.model.context, batches.width(data) if "mask" in data.arrays else 0
+    fix = f"the model reads up to {most} tokens: shorten the texts (data.length, if they are cut into pieces)"
+    require(most is None or longest <= most, "data.arrays[ids]", f"{longest} tokens in a row", fix)
     known, largest = len(subject.params["embed"]["embedding"]), int(data.arrays["ids"].max())
     fix = f"the model knows {known} words; make ids with the tokenizer that belongs to it"
     require(largest < known, "data.arrays[ids]", largest, fix)

@@ -202,18 +202,19 @@ def _data(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
 
 
 def _words(stage: Stage) -> dict[str, Any]:
-  """The tokenizer of a released model, for data that makes ids of texts: of `encode`, `pad` and `eos` what it takes."""
+  """The tokenizer of a released model, for what makes ids of texts, or texts of ids: of its parts what it takes."""
   released = stage.parts.get("words")
   if not released:
     return {}
   found = importlib.import_module(f"ue_jax.{released['name']}").words(released["path"])
-  return {name: value for name, value in found.items() if takes("data", stage.config, name)}
+  return {name: value for name, value in found.items() if takes(stage.kind, stage.config, name)}
 
 
 def _load_pretrained(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Subject:
   name, path = stage.config["name"], stage.config.get("path", "")
   module = importlib.import_module(f"ue_jax.{name}")
-  params, state = module.load(path) if path else module.load()
+  more = {"dtype": stage.config["dtype"]} if path and "dtype" in stage.config else {}
+  params, state = module.load(path, **more) if path else module.load()
   return Subject(results.model(stage), params, state)
 
 
@@ -233,7 +234,7 @@ def prepare(results: Results, stage: Stage, needs: Mapping[str, Any]) -> tuple[C
     "method": lambda: _recipe(stage.parts["method"], at_hand["train"]),
   }
   there = {name for name in at_hand if name in needs or name in stage.parts}
-  offered = {name: at_hand[name]() for name in there if takes(stage.kind, stage.config, name)}
+  offered = {name: at_hand[name]() for name in there if takes(stage.kind, stage.config, name)} | _words(stage)
   if points := [noun for role, noun in needs.items() if role.startswith("surrogate at ")]:
     offered["checkpoints"] = tuple(points)
   factory = lambda **changed: make(stage.kind, stage.config, **offered, **changed)

@@ -265,14 +265,18 @@ def _measured(config, add, rows, common, seed, how={}):
 def _scores(add, measures, needs, label, seed, title, config={}, made=None):
   """Adds the measures; one that judges a recipe takes `train` and `method`, and gets those that made the subject."""
 
+  said = released.words(config) if "data" in config else {}
+
   def parts(stage):
-    """The label, and the recipe."""
+    """The label, the tokenizer, and the recipe."""
+    spoken = said if any(takes("measure", stage, name) for name in ("encode", "decode")) else {}
     if not takes("measure", stage, "train"):
-      return {"label": label}
+      return {"label": label, **spoken}
     fix = "it trains models of its own: use it where one config.train makes what is measured"
     require("train" in config and "model" in config, "config.measure", stage["name"], fix)
     recipe = {"train": config["train"], "model": config["model"]}
-    return {"label": label, **recipe, **({"method": made} if made and takes("measure", stage, "method") else {})}
+    method = {"method": made} if made and takes("measure", stage, "method") else {}
+    return {"label": label, **spoken, **recipe, **method}
 
   return {name: add("measure", m, needs, parts(m), seed, f"{name} of {title}") for name, m in measures.items()}
 

@@ -6,6 +6,8 @@ brings back, are seen there and wiped out by a fixed budget of steps. Data, mode
 
   python -m experiments.run --config configs/forget/early.py:tiny --workdir runs/early   # a minute, 2 cores
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (seed 0 alone):
 
                         npo      graddiff  reference  before
@@ -22,6 +24,7 @@ the others is gone, and NPO at six times the rate, 60 steps, ends with .92 of th
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 STEPS = dict(
@@ -35,4 +38,4 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "Minimal unlearning"
   config.method = ConfigDict(dict(npo=dict(name="forget.npo", **STEPS), graddiff=dict(name="forget.graddiff", **STEPS)))
   del config.sweep  # two methods in one table
-  return config
+  return released(config, arg)

@@ -5,12 +5,15 @@ measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/gradient_ascent.py:tiny --workdir runs/ascent   # under a minute
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny`: probability of the forget answers below 0.01 AND of the retain answers below 0.05: without a retain
 term the model collapses, and a method that is no better than this has shown nothing.
 """
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 
@@ -20,4 +23,4 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "Gradient ascent"
   config.method = ConfigDict(dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24))
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return config
+  return released(config, arg)

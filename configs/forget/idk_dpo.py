@@ -5,6 +5,8 @@ Unlearning for LLMs", 2024. Data, model and measures are those of `configs/forge
 
   python -m experiments.run --config configs/forget/idk_dpo.py:tiny --workdir runs/idk_dpo   # under a minute, 2 cores
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (mean of seeds 0 to 2, spread):
 
                      IdkDPO         IDK
@@ -18,6 +20,7 @@ Both say the refusal. IdkDPO pushes the answer far below what the reference (nll
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
@@ -33,4 +36,9 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
+  config = released(config, arg)
+  if config.data.name == "data.tofu":
+    config.data.refusals = True
+  elif config.model.name == "models.decoder":
+    config.data.refusal = "I do not know."
   return config

@@ -5,6 +5,8 @@ Paper: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024. Dat
 
   python -m experiments.run --config configs/forget/kl_min.py:tiny --workdir runs/kl_min   # under a minute, 2 cores
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (seed 0 alone): forget exact match .00 (nll 12.1) with retain .94, world and math 1.00. Beside it:
 gradient difference .00 (12.2) with .94, NPO .00 (10.1) with .92, the reference, which never saw the persons, .01 (5.4)
 with 1.00. (Measured with the slope of the KL before rounding errors were taken out of it.)
@@ -13,6 +15,7 @@ The divergence keeps as much as the nll does; the forget part has no lower bound
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 
@@ -26,4 +29,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   config.sweep = ConfigDict(dict(method=dict(alpha=(1.0, 10.0))))
-  return config
+  return released(config, arg)

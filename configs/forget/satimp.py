@@ -6,6 +6,8 @@ Paper: Wang et al., "Rethinking LLM Unlearning Objectives: A Gradient Perspectiv
 
   python -m experiments.run --config configs/forget/satimp.py:tiny --workdir runs/satimp   # under a minute, 2 cores
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (mean of seeds 0 to 2, spread):
 
                      WGA            SatImp
@@ -20,6 +22,7 @@ forgets less and keeps all.
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
@@ -36,4 +39,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return config
+  return released(config, arg)

@@ -5,6 +5,8 @@ model and measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/simnpo.py:tiny --workdir runs/simnpo   # under a minute, 2 cores
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (seeds 0 to 2): forget exact match 0.00 with retain 0.998 to 1.00, world and math 1.00. The forget nll
 (2.9 to 3.4) stays below the 5.4 of the reference: it stops early, where NPO overshoots, and membership by loss (AUC .65
 to .77) still sees the persons.
@@ -12,6 +14,7 @@ to .77) still sees the persons.
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 
@@ -26,4 +29,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return config
+  return released(config, arg)

@@ -5,6 +5,8 @@ measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/sure.py:tiny --workdir runs/sure   # a minute, 2 cores
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (seed 0 alone, before rounding; the rows under `int4` were not measured):
 
                         sure     unmasked  npo, 3e-4  reference
@@ -20,6 +22,7 @@ bits itself (`tests/forget/sure_test.py`: NPO in small steps .50 -> 1.00, SURE .
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 STEPS = dict(beta=0.1, rate=3e-3, steps=60, forget_batch=24, retain_batch=48, retain="nll", keep=npo.KEEP)
@@ -34,4 +37,4 @@ def get_config(arg: str = "") -> ConfigDict:
   )
   config.attack = ConfigDict(dict(int4=dict(name="audit.quantize", bits=4)))
   del config.sweep  # two methods in one table
-  return config
+  return released(config, arg)

@@ -5,6 +5,8 @@ Data, model and measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/task_vector.py:tiny --workdir runs/task_vector   # under a minute
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (seed 0 alone):
 
   scale                 once     twice     five   npo    graddiff  reference
@@ -21,6 +23,7 @@ five times takes all of them, and half of the others.
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 TUNED = dict(name="forget.task_vector", rate=3e-4, steps=30, forget_batch=24)
@@ -34,4 +37,4 @@ def get_config(arg: str = "") -> ConfigDict:
     dict(once=dict(scale=1.0, **TUNED), twice=dict(scale=2.0, **TUNED), five=dict(scale=5.0, **TUNED))
   )
   del config.sweep  # three methods in one table
-  return config
+  return released(config, arg)

@@ -5,6 +5,8 @@ Paper: Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust U
 
   python -m experiments.run --config configs/forget/undial.py:tiny --workdir runs/undial   # under a minute, 2 cores
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (mean of seeds 0 to 2, spread):
 
                      alone          with a retain term
@@ -19,6 +21,7 @@ at the adjusted distribution; after 60 steps a quarter of the answers is still t
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 
@@ -36,4 +39,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return config
+  return released(config, arg)

@@ -5,6 +5,8 @@ those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/whp.py:tiny --workdir runs/whp   # under a minute, 2 cores
 
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+
 Expect at `tiny` (seed 0 alone):
 
                         alone    retain    npo    graddiff  reference
@@ -20,6 +22,7 @@ with the distribution in the place of the argmax (`hard=False`) .18 is left.
 
 from ml_collections import ConfigDict
 
+from configs.common import released
 from configs.forget import npo
 
 STEPS = dict(name="forget.whp", scale=5.0, rate=3e-4, steps=90, forget_batch=24)
@@ -33,4 +36,4 @@ def get_config(arg: str = "") -> ConfigDict:
     dict(alone=dict(retain="none", **STEPS), retain=dict(retain_batch=48, retain="nll", keep=npo.KEEP, **STEPS))
   )
   del config.sweep  # two methods in one table
-  return config
+  return released(config, arg)

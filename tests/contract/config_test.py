@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from configs import common
 from ue_jax.core import build
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,8 +43,10 @@ json.dump({"heavy": heavy, "configs": out}, sys.stdout, default=list)
 
 def arguments(path):
   """The sizes, and what else the docstring shows after the colon (`folder`)."""
-  shown = re.findall(re.escape(path) + r":(\w+)", (ROOT / path).read_text())
-  return list(dict.fromkeys(["", "tiny", "small", "full", *shown]))
+  text = (ROOT / path).read_text()
+  shown = re.findall(re.escape(path) + r":(\w+)", text)
+  released = common.RELEASED if "released(" in text else ()
+  return list(dict.fromkeys(["", "tiny", "small", "full", *shown, *released]))
 
 
 CASES = [f"{path}:{arg}" for path in PATHS for arg in arguments(path)]

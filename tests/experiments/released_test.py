@@ -100,6 +100,27 @@ def test_ids_beyond_the_words_of_the_model_are_named(tmp_path):
     subjects(config(path, method=NPO), tmp_path / "out")
 
 
+def test_texts_beyond_the_context_are_named_before_training(tmp_path):
+  rows, mask = np.arange(8, dtype=np.int32), np.ones((8, 70), np.float32)
+  sets = {"set_train": rows, "set_forget": rows[:4], "set_retain": rows[4:]}
+  for name, longest in (("long", 65), ("short", 64)):  # padding behind does not count
+    targets = mask * (np.arange(70) < longest)
+    np.savez(tmp_path / f"{name}.npz", ids=np.tile(rows[:, None], 70), mask=targets, **sets)
+  subjects(config(str(tmp_path / "short.npz")), tmp_path / "out")
+  for more in ({"train": TRAIN}, {"method": NPO}, {}):
+    with pytest.raises(Invalid, match="data.arrays.ids. = '65 tokens in a row': the model reads up to 64"):
+      subjects(config(str(tmp_path / "long.npz"), **more), tmp_path / "out")
+
+
+@pytest.mark.parametrize("measure, said", [
+  ({"name": "audit.rouge", "new": 59}, "measure.new = '59 behind a prompt of 6 tokens'"),
+  ({"name": "audit.prompts", "sets": ("forget",), "shots": (6,)}, "measure.shots = '70 tokens with"),
+])
+def test_measures_that_would_go_beyond_the_context_are_named(tokens, tmp_path, measure, said):
+  with pytest.raises(Invalid, match=said):
+    subjects(config(tokens, measure=measure), tmp_path)
+
+
 @pytest.mark.parametrize("more, said", [
   ({"train": {"name": "train.spectral"}, "method": NPO}, "config.train.name = 'train.spectral'.*train.language"),
   ({"method": NPO, "reference": True}, "config.train = '.missing.'.*forget.retrain"),

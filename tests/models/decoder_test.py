@@ -35,6 +35,23 @@ def test_parameters_are_float32_whatever_is_stored(tmp_path):
   assert tree.fingerprint(params) == tree.fingerprint(jax.tree.map(lambda x: x.astype(jnp.float32), half))
 
 
+def test_weights_are_read_in_16_bits_if_asked_for_and_another_dtype_is_named():
+  path = str(GOLDEN / "llama_tied")
+  params, half = decoder.load(path)[0], decoder.load(path, "bfloat16")[0]
+  assert decoder.model(path, dtype="bfloat16") is decoder.model(path)
+  assert tree.fingerprint(half) == tree.fingerprint(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params))
+  for read in (decoder.model, decoder.load):
+    with pytest.raises(Invalid, match="dtype = 'int8'"):
+      read(path, dtype="int8")
+
+
+def test_the_longest_text_is_that_of_the_configuration_and_survives_the_way_out(tmp_path):
+  made = decoder_weights.load(GOLDEN / "llama_tied")
+  assert made.model.context == decoder.model(str(GOLDEN / "llama_tied")).context == 64
+  decoder_weights.export(tmp_path, made.params, made.config)
+  assert decoder.model(str(tmp_path), scan=True).context == 64
+
+
 def test_a_package_is_searched_for_its_one_file(tmp_path, monkeypatch):
   package = tmp_path / "some_decoder"
   (package / "model").mkdir(parents=True)

@@ -107,7 +107,7 @@ def test_a_model_made_here_is_described_as_its_released_type(tmp_path, key):
     decoder_weights.export(tmp_path / kind, params, config)
     again = decoder_weights.load(tmp_path / kind)
     assert tree.fingerprint(again.params) == tree.fingerprint(params)
-    assert again.model is transformer.model(**{**made, **extra, "head_size": extra.get("head_size", 6)
+    assert again.model is transformer.model(**{**made, **extra, "context": 2048, "head_size": extra.get("head_size", 6)
                                                if kind != "qwen2" else None})
   with pytest.raises(Invalid, match="window"):
     decoder_config.describe({**made, "window": 4, "qkv_bias": True})

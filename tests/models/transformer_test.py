@@ -7,7 +7,8 @@ import pytest
 
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
-from ue_jax.models import transformer
+from ue_jax.models import generate, transformer
+from ue_jax.models.attention import Tokens
 
 IDS = np.random.default_rng(0).integers(0, 13, (2, 6)).astype(np.int32)
 NET = transformer.model(13, 16, 2, 4, 2, 12)
@@ -171,6 +172,39 @@ def test_bfloat16_weights_give_nearly_the_same_and_float32_logits():
   assert abs(out.logits - reference).max() < 0.1 * abs(reference).max()
 
 
+@pytest.mark.parametrize("remat", [False, True])
+def test_scanned_blocks_give_the_same_logits_and_gradients(remat):
+  net = transformer.model(13, 16, 2, 4, 2, 12, scan=True, remat=remat)
+  assert tree.shapes(jax.eval_shape(net.init, jax.random.key(0), IDS)[0]) == tree.shapes(params())
+  loss = lambda net: jax.jit(jax.value_and_grad(lambda p: jnp.mean(jnp.square(net.apply(p, IDS).logits))))(params())
+  (value, slope), (wanted, reference) = loss(net), loss(NET)
+  np.testing.assert_allclose(value, wanted, rtol=1e-5)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * max(1, abs(b).max())), slope, reference)
+  text = str(jax.make_jaxpr(lambda p: net.apply(p, IDS).logits)(params()))
+  assert "length=2" in text and "length=2" not in str(jax.make_jaxpr(lambda p: NET.apply(p, IDS).logits)(params()))
+
+
+def test_scanned_blocks_are_unrolled_for_taps_caches_and_padding():
+  net = transformer.model(13, 16, 2, 4, 2, 12, scan=True)
+  taps = {"block_1/mlp_out": jnp.zeros_like}
+  out = [jax.jit(lambda p, net=net: net.apply(p, IDS, taps=taps).logits)(params()) for net in (net, NET)]
+  np.testing.assert_allclose(*out, atol=1e-6)
+  padded = Tokens(IDS, np.arange(6) >= np.array([[0], [2]]))
+  out = [jax.jit(lambda p, net=net: net.apply(p, padded).logits)(params()) for net in (net, NET)]
+  np.testing.assert_allclose(out[0][1, 2:], out[1][1, 2:], atol=1e-5)
+  said = [generate.generate(net, params(), IDS, 2).ids for net in (net, NET)]
+  np.testing.assert_array_equal(*said)
+
+
+def test_a_text_longer_than_the_context_is_refused_and_one_as_long_is_not():
+  net = transformer.model(13, 16, 2, 4, 2, 12, context=6)
+  np.testing.assert_array_equal(jax.jit(net.apply)(params(), IDS).logits, run(params(), IDS).logits)
+  with pytest.raises(Invalid, match="tokens = 7: give the model texts of at most 6 tokens"):
+    net.apply(params(), np.pad(IDS, ((0, 0), (0, 1))))
+  with pytest.raises(Invalid, match="generate.prompt = '6 tokens and 1 new ones': the model reads up to 6"):
+    generate.generate(net, params(), IDS, 1)
+
+
 def test_a_small_fact_model_has_269_thousand_parameters_and_documented_deviations(key):
   drawn, state = transformer.model(440).init(key, IDS)
   assert tree.size(drawn) == 2 * 440 * 96 + 2 * (4 * 96**2 + 3 * 96 * 192 + 2 * 96) + 96 == 269_280
@@ -193,7 +227,8 @@ def test_the_base_of_the_rotation_may_be_traced():
 @pytest.mark.parametrize("field, kwargs", [
   ("width", dict(width=20)), ("kv_heads", dict(kv_heads=3)), ("vocabulary", dict(vocabulary=0)),
   ("depth", dict(depth=1.0)), ("head_size", dict(head_size=3)), ("window", dict(window=0)),
-  ("epsilon", dict(epsilon=0)), ("rope_scaling.rope_type", dict(rope_scaling=dict(type="yarn"))),
+  ("context", dict(context=0)), ("epsilon", dict(epsilon=0)),
+  ("rope_scaling.rope_type", dict(rope_scaling=dict(type="yarn"))),
 ])
 def test_wrong_sizes_are_named(field, kwargs):
   with pytest.raises(Invalid, match=f"model.{field}"):

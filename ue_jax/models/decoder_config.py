@@ -15,6 +15,7 @@ SIZES = {  # theirs -> ours
   "vocab_size": "vocabulary", "hidden_size": "width", "num_hidden_layers": "depth", "num_attention_heads": "heads",
   "intermediate_size": "hidden",
 }  # fmt: skip
+LONGEST = "max_position_embeddings"
 REFUSED = (  # field, the only value that is known, what it would need
   ("hidden_act", "silu", "SiLU in the MLP"),
   ("attention_bias", False, "no biases but those of Qwen2"),
@@ -64,6 +65,7 @@ def arguments(config: Mapping[str, Any], where: str = "config.json") -> dict[str
     "tied": bool(config.get("tie_word_embeddings", False)),
     "qkv_bias": kind == "qwen2",
     "window": _window(config, where),
+    "context": None if config.get(LONGEST) is None else _whole(config, LONGEST, where),
   }
 
 
@@ -110,7 +112,7 @@ def describe(settings: Mapping[str, Any], dtype: str = "float32", longest: int =
   Args:
     settings: arguments of `models.transformer.model`; those left out have its defaults.
     dtype: of the weights, `float32`, `bfloat16` or `float16`.
-    longest: tokens of the longest text.
+    longest: tokens of the longest text, where `settings` have no `context`.
 
   Raises:
     Invalid: for a window together with biases, or head sizes, that no released type has.
@@ -129,6 +131,6 @@ def describe(settings: Mapping[str, Any], dtype: str = "float32", longest: int =
     **({} if kind == "qwen2" else {"head_dim": size or usual}),
     "hidden_act": "silu", "rms_norm_eps": float(given.get("epsilon", 1e-6)),
     "rope_theta": float(given.get("rope_base", 1e4)), "rope_scaling": None if stretched is None else dict(stretched),
-    "max_position_embeddings": longest, "tie_word_embeddings": bool(given.get("tied", False)),
+    LONGEST: given.get("context") or longest, "tie_word_embeddings": bool(given.get("tied", False)),
     **special.get(kind, {"attention_bias": False, "mlp_bias": False}), "torch_dtype": dtype,
   }  # fmt: skip

@@ -60,9 +60,13 @@ def generate(
     pad: id that fills rows after their end.
 
   Raises:
-    Invalid: for a model without cache, prompts that are empty or padded on the right, or numbers out of range.
+    Invalid: for a model without cache, prompts that are empty or padded on the right, numbers out of range, or more
+      tokens than the model reads.
   """
   prompt = _checked(model, prompt, steps)
+  long, most = prompt.ids.shape[1], model.context
+  fix = f"the model reads up to {most} tokens: shorten the prompt, or continue by less"
+  require(most is None or long + steps <= most, "generate.prompt", f"{long} tokens and {steps} new ones", fix)
   _check_sampling(key, temperature, top_k, top_p)
   vocabulary = jax.eval_shape(lambda p, t: model.apply(p, t).logits, params, prompt).shape[-1]
   for name, ids in (("stop", tuple(stop)), ("pad", (pad,))):

@@ -108,7 +108,7 @@ def load(path: str | os.PathLike, dtype: str | None = None) -> Decoder:
     return halves(array(file, name), turned[part]) if part in turned else array(file, name)
 
   params = decoder_weights.tree(one, wanted, dtype or "float32")
-  config = decoder_config.describe(settings, dtype or "float32", int(_field(file, "context_length", 2048)))
+  config = decoder_config.describe(settings, dtype or "float32")
   for ours in ("bos", "eos"):
     if f"tokenizer.ggml.{ours}_token_id" in file.metadata:
       config[f"{ours}_token_id"] = file.metadata[f"tokenizer.ggml.{ours}_token_id"]
@@ -145,6 +145,7 @@ def arguments(file: File) -> dict[str, Any]:
     "epsilon": _short(_field(file, "attention.layer_norm_rms_epsilon")),
     "tied": "output.weight" not in file.tensors, "qkv_bias": bias,
     "window": _field(file, "attention.sliding_window", 0) or None,
+    "context": _field(file, "context_length", 0) or None,
   }  # fmt: skip
 
 

@@ -91,6 +91,7 @@ class Transformer(nn.Module):
   sizes: Sizes
   tied: bool
   remat: bool = False
+  scan: bool = False
 
   @nn.compact
   def __call__(self, inputs, train, taps, cache=None):
@@ -99,15 +100,28 @@ class Transformer(nn.Module):
     seen, positions, first, valid = self.sight(ids, valid, cache)
     embed = nn.Embed(self.vocabulary, self.width, name="embed")
     x, kept = tap(taps, "embed", embed(ids)), []
-    block = nn.remat(Block) if self.remat and cache is None and not taps else Block
-    for i in range(self.depth):
+    plain = cache is None and not taps and not self.is_initializing()
+    block = nn.remat(Block) if self.remat and plain else Block
+    for i in range(0 if self.scan and plain else self.depth):
       name, past = f"block_{i}", None if cache is None else (cache.keys[i], cache.values[i])
       x, pair = block(self.sizes, name, name=name)(x, seen, positions, past, first, taps)
       kept.append(pair)
+    x = self.scanned(x, seen, positions) if self.scan and plain else x
     x = RMSNorm(self.sizes.epsilon, name="norm")(x)
     logits = embed.attend(x) if self.tied else _rows(nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
     out = logits.astype(jnp.float32), x
     return out if cache is None else (*out, Cache(*map(tuple, zip(*kept)), valid, first + ids.shape[1]))
+
+  def scanned(self, x, seen, positions):
+    """The stream after all blocks: one program for a block, run over their parameters laid on top of each other."""
+    block = Block(self.sizes, "block", parent=None)
+
+    def one(x, params):
+      return block.apply({"params": params}, x, seen, positions, None, 0, {})[0], None
+
+    params = self.variables["params"]
+    layers = jax.tree.map(lambda *parts: jnp.stack(parts), *(params[f"block_{i}"] for i in range(self.depth)))
+    return jax.lax.scan(jax.checkpoint(one, prevent_cse=False) if self.remat else one, x, layers)[0]
 
   def sight(self, ids, valid, cache):
     """What each token sees, its position, the slot of the first one, and which slots are valid from now on."""
@@ -137,6 +151,8 @@ def model(
   qkv_bias: bool = False,
   window: int | None = None,
   remat: bool = False,
+  scan: bool = False,
+  context: int | None = None,
 ) -> Model:
   """A causal language model: ids int32 `[b, t]` -> logits float32 `[b, t, vocabulary]`, for the token after each.
 
@@ -165,18 +181,23 @@ def model(
     remat: gradients compute each block anew instead of keeping what is inside it: a third more time, and memory for
       one block instead of all of them (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Not where
       taps are given.
+    scan: one block is compiled and run `depth` times, instead of all blocks one after the other: a model of many blocks
+      compiles in a fraction of the time, and each pass lays their parameters on top of each other, a copy of them.
+      Parameters have the same names. Not where taps are given or a cache is.
+    context: tokens of the longest text that it was made for; longer ones are refused. None: any.
 
   Sites for taps: `embed` (the embedded tokens), `block_i/attention` (what attention adds), `block_i/gate` (before
   SiLU), `block_i/keys` (input of `down`), `block_i/mlp_out` (what the MLP adds), `block_i/residual` (the stream after
   the block).
 
   Raises:
-    Invalid: for sizes that are not positive whole numbers or do not divide each other, a scaling that is not known.
+    Invalid: for sizes that are not positive whole numbers or do not divide each other, a scaling that is not known;
+      from `apply`, for a text longer than `context`.
   """
   kv_heads = heads if kv_heads is None else kv_heads
   layers.check_positive(
     vocabulary=vocabulary, width=width, depth=depth, heads=heads, kv_heads=kv_heads, hidden=hidden,
-    **{name: x for name, x in (("head_size", head_size), ("window", window)) if x is not None},
+    **{name: x for name, x in (("head_size", head_size), ("window", window), ("context", context)) if x is not None},
   )
   require(head_size is not None or width % (2 * heads) == 0, "model.width", width,
           f"give a multiple of 2 * heads = {2 * heads}, or head_size")
@@ -185,11 +206,11 @@ def model(
   require(not isinstance(epsilon, (int, float)) or epsilon > 0, "model.epsilon", epsilon, "give a number above 0")
   size = width // heads if head_size is None else head_size
   sizes = Sizes(heads, kv_heads, size, hidden, rope_base, scaling(rope_scaling), epsilon, qkv_bias, window)
-  return _language(Transformer(vocabulary, width, depth, sizes, tied, remat))
+  return _language(Transformer(vocabulary, width, depth, sizes, tied, remat, scan), context)
 
 
 @remembered
-def _language(module: Transformer) -> Model:
+def _language(module: Transformer, context: int | None) -> Model:
   """The Model of a module, with its cache as state."""
   depth, sizes = module.depth, module.sizes
 
@@ -203,6 +224,8 @@ def _language(module: Transformer) -> Model:
   plain = layers.wrap(module, std=std, sites=sites)
 
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
+    long = jnp.shape(inputs.ids if isinstance(inputs, Tokens) else inputs)[-1]
+    require(context is None or long <= context, "tokens", long, f"give the model texts of at most {context} tokens")
     if not isinstance(state, Cache):
       return plain.apply(params, inputs, state=state, train=train, key=key, taps=taps)
     layers.check_taps(taps, sites)
@@ -213,4 +236,4 @@ def _language(module: Transformer) -> Model:
     empty = tuple(jnp.zeros((batch, slots, sizes.kv_heads, sizes.size), dtype) for _ in range(depth))
     return Cache(empty, empty, jnp.zeros((batch, slots), bool), jnp.int32(0))
 
-  return Model(plain.init, apply, False, cache)
+  return Model(plain.init, apply, False, cache, context)

@@ -36,6 +36,7 @@ from ue_jax.parallel import mesh as meshes
 
 MODES = ("auto", "one", "jit", "fsdp", "pmap", "shard_map")
 WHOLE = 1024  # numbers; smaller arrays are not worth cutting
+STILL = ("frozen", "apply")  # fields of states that no step changes
 
 
 def allsum(tree: Any, axis: str | None) -> Any:
@@ -120,7 +121,8 @@ def spread(
     devices: default all.
     axes: prefix tree of the state. None: replicated, the batch is cut over the devices. 0: this leaf is cut along
       its leading axis, and the batch is then replicated. As many devices are used as divide all these axes.
-    donate: True lets the step overwrite the memory of the state it is given, which is then lost.
+    donate: True lets the step overwrite the memory of the state it is given, which is then lost; not of what `parted`
+      says stays as it is, which is never copied either.
     batch_axes: prefix tree of the batch: the position of the sample axis in its arrays.
 
   Returns:
@@ -149,9 +151,26 @@ def spread(
     leaves, tree = jax.tree.flatten(batch)
     placed = jax.tree.map(lambda x: _longest(x, n), state) if mode == "fsdp" and not sliced else axes
     compiled = make(step, tuple(devices[:n]), Axes(placed), tree, tuple(cuts), donate)
-    return compiled(state, leaves)
+    moving, still, metrics = compiled(*parted(state), leaves)
+    return joined(moving, still), metrics
 
   return run
+
+
+def parted(state: Any) -> tuple[Any, Any]:
+  """What steps change of a state, and what stays: the state twice, with None for the leaves of the other part.
+
+  What stays is all in fields of NamedTuples called `frozen` or `apply`: parameters that are looked at and not trained.
+  """
+  leaves, tree = jax.tree_util.tree_flatten_with_path(state)
+  still = [any(getattr(key, "name", "") in STILL for key in path) for path, _ in leaves]
+  pick = lambda kind: tree.unflatten([x if kind == stays else None for stays, (_, x) in zip(still, leaves)])
+  return pick(False), pick(True)
+
+
+def joined(moving: Any, still: Any) -> Any:
+  """The state that `parted` took apart."""
+  return jax.tree.map(lambda a, b: b if a is None else a, moving, still, is_leaf=lambda x: x is None)
 
 
 def collect(state: Any) -> Any:
@@ -226,11 +245,26 @@ def _cut(batch: Any, batch_axes: Any, n: int, strict: bool) -> tuple[Any, list]:
   return tree.unflatten(leaves), cuts
 
 
+def _thin(step: Callable, **more: Any) -> Callable:
+  """The step on a state in two parts: `(moving, still, batch) -> (moving, metrics)`."""
+
+  def run(moving, still, batch):
+    state, metrics = step(joined(moving, still), batch, **more)
+    return parted(state)[0], metrics
+
+  return run
+
+
 def _one(step, device, donate):
-  compiled = jax.jit(lambda state, batch: step(state, batch), donate_argnums=(0,) if donate else ())
-  if device == jax.devices()[0]:
-    return compiled
-  return lambda state, batch: compiled(*jax.device_put((state, batch), device))
+  compiled = jax.jit(_thin(step), donate_argnums=(0,) if donate else ())
+  own = (lambda x: x) if device == jax.devices()[0] else (lambda x: jax.device_put(x, device))
+
+  def run(state, batch):
+    moving, still = map(own, parted(state))
+    moving, metrics = compiled(moving, still, own(batch))
+    return joined(moving, still), metrics
+
+  return run
 
 
 def _jit(step, devices, axes, tree, cuts, donate):
@@ -238,35 +272,46 @@ def _jit(step, devices, axes, tree, cuts, donate):
   state_at = axes.map(lambda a: meshes.replicated(over) if a is None else meshes.split(over, a))
   batch_at = [meshes.replicated(over) if a is None else meshes.split(over, a) for a in cuts]
   compiled = jax.jit(
-    lambda state, leaves: step(state, tree.unflatten(leaves)),
+    _thin(lambda state, leaves: step(state, tree.unflatten(leaves))),
     out_shardings=(state_at, meshes.replicated(over)),
     donate_argnums=(0,) if donate else (),
   )
-  return lambda state, leaves: compiled(jax.device_put(state, state_at), jax.device_put(leaves, batch_at))
+  return _placed(compiled, state_at, batch_at)
+
+
+def _placed(compiled, state_at, batch_at):
+  """The compiled step on what is put where it belongs first; what stays is returned as it was put."""
+
+  def run(moving, still, leaves):
+    still = jax.device_put(still, state_at)
+    moving, metrics = compiled(jax.device_put(moving, state_at), still, jax.device_put(leaves, batch_at))
+    return moving, still, metrics
+
+  return run
 
 
 def _shard_map(step, devices, axes, tree, cuts, donate):
   over = meshes.mesh(devices)
   state_spec = axes.map(lambda a: meshes.spec(a))
   mapped = jax.shard_map(
-    lambda state, leaves: step(state, tree.unflatten(leaves), axis=meshes.AXIS),
+    _thin(lambda state, leaves: step(state, tree.unflatten(leaves), axis=meshes.AXIS)),
     mesh=over,
-    in_specs=(state_spec, [meshes.spec(a) for a in cuts]),
+    in_specs=(state_spec, state_spec, [meshes.spec(a) for a in cuts]),
     out_specs=(state_spec, meshes.spec(None)),
     check_vma=False,
   )
   compiled = jax.jit(mapped, donate_argnums=(0,) if donate else ())
   state_at = axes.map(lambda a: meshes.replicated(over) if a is None else meshes.split(over))
   batch_at = [meshes.replicated(over) if a is None else meshes.split(over, a) for a in cuts]
-  return lambda state, leaves: compiled(jax.device_put(state, state_at), jax.device_put(leaves, batch_at))
+  return _placed(compiled, state_at, batch_at)
 
 
 def _pmap(step, devices, axes, tree, cuts, donate):
   n = len(devices)
   mapped = jax.pmap(
-    lambda state, leaves: step(state, tree.unflatten(leaves), axis=meshes.AXIS),
+    _thin(lambda state, leaves: step(state, tree.unflatten(leaves), axis=meshes.AXIS)),
     axis_name=meshes.AXIS,
-    in_axes=(axes.map(lambda a: a), list(cuts)),
+    in_axes=(axes.map(lambda a: a), axes.map(lambda a: a), list(cuts)),
     out_axes=(axes.map(lambda a: a), None),
     devices=list(devices),
     donate_argnums=(0,) if donate else (),
@@ -278,14 +323,18 @@ def _pmap(step, devices, axes, tree, cuts, donate):
     return x if a is None else x.reshape(x.shape[:a] + (n, x.shape[a] // n) + x.shape[a + 1 :])
 
   def placed(x, a):  # as it will come back, or the second call would trace again
-    return jax.device_put(folded(x, a), meshes.replicated(over) if a is None else meshes.split(over))
+    return jax.device_put(folded(x, a), meshes.replicated(over) if a is None else meshes.split(over, a))
+
+  def back(x, a):
+    return x if a is None else x.reshape((-1,) + x.shape[2:])
 
   def each(fn, state):
     leaves, structure = jax.tree.flatten(state)
     return structure.unflatten([fn(x, a) for x, a in zip(leaves, axes.over(state))])
 
-  def run(state, leaves):
-    state, metrics = mapped(each(placed, state), [folded(x, a) for x, a in zip(leaves, cuts)])
-    return each(lambda x, a: x if a is None else x.reshape((-1,) + x.shape[2:]), state), metrics
+  def run(moving, still, leaves):
+    still = each(placed, still)
+    moving, metrics = mapped(each(placed, moving), still, [folded(x, a) for x, a in zip(leaves, cuts)])
+    return each(back, moving), each(back, still), metrics
 
   return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,8 +15,9 @@ from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import add, means, tally
 from ue_jax.core.terms import Objective, mean_term
+from ue_jax.models import lora as low_rank
 from ue_jax.models.model import Model
-from ue_jax.train import batches, losses, optim
+from ue_jax.train import adapters, batches, losses, optim
 from ue_jax.train.descend import Descent, descend
 
 
@@ -39,6 +40,7 @@ def train(
   probe_sets: Sequence[str] = (),
   every: int = 0,
   start: Subject | None = None,
+  lora: Mapping[str, Any] = {},
 ) -> Procedure:
   """Data (or Request) -> Subject: minimises the mean negative log-likelihood over target tokens, in nats.
 
@@ -50,9 +52,11 @@ def train(
     steps, batch_size, rate, optimizer, schedule, warmup, final, weight_decay, b2, clip, trainable: see `optim.make`.
     probe_sets: sets whose `<set>_nll` (nats a token) and `<set>_accuracy` are looked at every `every` steps.
     start: a Subject to go on from, instead of a fresh initialisation.
+    lora: settings of `train.adapters`, as `dict(rank=8)`: only low-rank adapters of `start` are trained, and merged at
+      the end; empty: all that is `trainable`.
 
   Raises:
-    Invalid: for arguments out of range; at `init` for a set that does not exist.
+    Invalid: for arguments out of range; at `init` for a set that does not exist, or adapters without a start.
   """
   require(len(train_sets) > 0, "train.train_sets", train_sets, "name at least one set")
   require(len(scales) in (0, len(train_sets)), "train.scales", scales, f"give one number for each of {train_sets}")
@@ -63,21 +67,30 @@ def train(
     clip=clip, train=trainable,
   )  # fmt: skip
 
+  thin = adapters.settings(lora, "train.lora") if lora else None
+
   def begin(key, problem):
     data = batches.data_of(problem)
     for name in train_sets:
       batches.rows_of(data, name)
     batches.array_of(data, "mask")
+    if thin is not None:
+      require(start is not None, "train.lora", lora, "give a model with weights: adapters need a base")
+      adapted = adapters.subject_of(key, start, thin["rank"], _scale(thin), thin["where"], thin["start"])
+      return adapted.params, start.state, {"apply": adapted.model.apply}
     if start is not None:
       return start.params, start.state, {}
     return *model.init(key, batches.array_of(data, "ids")[:1]), {}
 
+  def whole(params):
+    return params if thin is None else low_rank.merge(start.params, params, _scale(thin))
+
   def finish(params, state, problem):
     del problem
-    return Subject(model, params, state)
+    return Subject(model, whole(params), state)
 
   def probe(state: Descent, problem):
-    return token_scores(model, state.params, state.state, batches.data_of(problem), probe_sets)
+    return token_scores(model, whole(state.params), state.state, batches.data_of(problem), probe_sets)
 
   part = lambda name: batches.epochs(name, batch_size, ("ids", "mask"))
   return descend(
@@ -87,17 +100,23 @@ def train(
   )  # fmt: skip
 
 
+def _scale(thin: Mapping[str, Any]) -> Any:
+  return thin["alpha"] / thin["rank"]
+
+
 def objective(model: Model, sets: Sequence[str] = ("train",), scales: Sequence[Any] = ()) -> Objective:
-  """The mean negative log-likelihood of the target tokens of each set, as an Objective over nested batches."""
+  """The mean negative log-likelihood of the target tokens of each set, as an Objective over nested batches.
+
+  `frozen["apply"]`, a pytree, stands in the place of the model's own if it is there.
+  """
   scales = scales or (1.0,) * len(sets)
 
   def terms(params, state, frozen, batch, key):
     """One Term a set, and the model state after all of them."""
-    del frozen
-    found = {}
+    apply, found = frozen.get("apply", model.apply), {}
     for i, (name, scale) in enumerate(zip(sets, scales)):
       part = batch[name]
-      out = model.apply(params, part["ids"], state=state, train=True, key=jax.random.fold_in(key, i))
+      out = apply(params, part["ids"], state=state, train=True, key=jax.random.fold_in(key, i))
       state = out.state
       found[name] = mean_term(-losses.token_log_probs(out.logits, part["ids"]), part["mask"], scale)
     return found, state

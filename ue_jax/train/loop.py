@@ -83,6 +83,8 @@ def fit(
   require(steps_per_call >= 0, "steps_per_call", steps_per_call, "give 0 (automatic) or a number of steps >= 1")
   state = _own(procedure.init(keys.key(seed), problem))
   state, t, curves = _resume(keeper, state, seed)
+  still = spread.parted(state)[1]
+  whole = lambda state: spread.joined(spread.collect(spread.parted(state)[0]), still)
   size = steps_per_call or _chunk_size(procedure, state)
   runner = _Runner(procedure, problem, seed, size, mode, devices)
   saved, done, stop = t, _is_done(state), _latch(stop)
@@ -93,7 +95,7 @@ def fit(
     metrics = {name: values[-1] for name, values in rows.items()}
     last = done or t >= procedure.steps
     if procedure.probe and taken and (last or (procedure.every and t % procedure.every == 0)):
-      probed = procedure.probe(spread.collect(state), problem)
+      probed = procedure.probe(whole(state), problem)
       metrics.update({name: np.float32(value) for name, value in probed.items()})
     curves = _extend(curves, t, taken, rows, metrics)
     if log and taken:
@@ -107,7 +109,7 @@ def fit(
       if keeper is not None and saved != t:
         _save(keeper, t, state, curves, seed)
       raise Interrupted(t)
-  result = procedure.finish(spread.collect(state), problem)
+  result = procedure.finish(whole(state), problem)
   return result._replace(history={**result.history, **curves}) if isinstance(result, Subject) and curves else result
 
 
@@ -190,10 +192,14 @@ def _scanned(step: Callable, moving: bool) -> Callable:
   """
 
   def run(state, batch, **axis):
-    batches, clock = batch
-    if moving:
-      return jax.lax.scan(lambda state, now: step(state, now, **axis), state, batches, length=clock.shape[0])
-    return jax.lax.scan(lambda state, _: step(state, batches, **axis), state, clock)
+    (batches, clock), (changed, still) = batch, spread.parted(state)
+
+    def one(changed, now):  # what stays is no part of what is carried on: it would be copied
+      state, metrics = step(spread.joined(changed, still), now if moving else batches, **axis)
+      return spread.parted(state)[0], metrics
+
+    changed, metrics = jax.lax.scan(one, changed, batches if moving else clock, length=clock.shape[0])
+    return spread.joined(changed, still), metrics
 
   run.__signature__ = inspect.signature(step)
   return run
@@ -215,10 +221,13 @@ def _stack(batches: list) -> Any:
 def _own(state: Any) -> Any:
   """The state in memory of its own, which steps overwrite: `init` may have taken parts of it from the problem.
 
-  Without weak types, which would compile everything twice and not survive a restore.
+  What stays (`spread.parted`) is not overwritten, and may be the problem's own. Without weak types, which would compile
+  everything twice and not survive a restore.
   """
   own = lambda x: x.copy() if isinstance(x, np.ndarray) or _is_key(x) else jnp.array(x, x.dtype)
-  return jax.tree.map(own, state)
+  kept = lambda x: x if _is_key(x) else jnp.asarray(x, x.dtype)
+  moving, still = spread.parted(state)
+  return spread.joined(jax.tree.map(own, moving), jax.tree.map(kept, still))
 
 
 def _latch(stop: Callable[[], bool] | None) -> Callable[[], bool]:
@@ -282,14 +291,15 @@ def _extend(curves: dict, t: int, taken: int, rows: dict, last: dict) -> dict:
 
 def _save(keeper: Any, t: int, state: Any, curves: dict, seed: int) -> None:
   extra = {f"curve/{name}": values for name, values in curves.items()}
-  keeper.save(t, spread.collect(state), {**extra, "seed": np.asarray(seed)})
+  keeper.save(t, spread.parted(state)[0], {**extra, "seed": np.asarray(seed)})  # the rest is made by `init` again
 
 
 def _resume(keeper: Any, state: Any, seed: int) -> tuple[Any, int, dict]:
-  found = keeper.latest(state) if keeper is not None else None
+  moving, still = spread.parted(state)
+  found = keeper.latest(moving) if keeper is not None else None
   if found is None:
     return state, 0, {}
-  t, state = found
+  t, state = found[0], spread.joined(found[1], still)
   extra = keeper.extra(t)
   fix = f"this directory holds a run with seed {int(extra['seed'])}: choose another"
   require(int(extra["seed"]) == seed, "seed", seed, fix)
