@@ -15,6 +15,7 @@ from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import add, means, tally
 from ue_jax.core.terms import Objective, mean_term
+from ue_jax.models.attention import Packed
 from ue_jax.models.model import Model
 from ue_jax.train import batches, losses, optim
 from ue_jax.train.descend import Descent, descend
@@ -39,6 +40,7 @@ def train(
   probe_sets: Sequence[str] = (),
   every: int = 0,
   start: Subject | None = None,
+  pack: int = 0,
 ) -> Procedure:
   """Data (or Request) -> Subject: minimises the mean negative log-likelihood over target tokens, in nats.
 
@@ -50,6 +52,8 @@ def train(
     steps, batch_size, rate, optimizer, schedule, warmup, final, weight_decay, b2, clip, trainable: see `optim.make`.
     probe_sets: sets whose `<set>_nll` (nats a token) and `<set>_accuracy` are looked at every `every` steps.
     start: a Subject to go on from, instead of a fresh initialisation.
+    pack: length of rows into which several sequences are packed, each read as if it stood alone (`data.packed`);
+      `batch_size` then counts rows. For decoders that take `models.attention.Packed`. 0: a row for each sequence.
 
   Raises:
     Invalid: for arguments out of range; at `init` for a set that does not exist.
@@ -58,6 +62,7 @@ def train(
   require(len(scales) in (0, len(train_sets)), "train.scales", scales, f"give one number for each of {train_sets}")
   require(isinstance(steps, int) and steps >= 0, "train.steps", steps, "give a whole number >= 0")
   require(isinstance(batch_size, int) and batch_size >= 1, "train.batch_size", batch_size, "give a whole number >= 1")
+  require(isinstance(pack, int) and pack >= 0, "train.pack", pack, "give the length of a row, or 0")
   tx = optim.make(
     optimizer, rate, max(steps, 1), schedule=schedule, warmup=warmup, final=final, weight_decay=weight_decay, b2=b2,
     clip=clip, train=trainable,
@@ -79,10 +84,14 @@ def train(
   def probe(state: Descent, problem):
     return token_scores(model, state.params, state.state, batches.data_of(problem), probe_sets)
 
-  part = lambda name: batches.epochs(name, batch_size, ("ids", "mask"))
+  def part(name):
+    if pack:
+      return batches.packed(name, batch_size, pack)
+    return batches.trimmed(batches.epochs(name, batch_size, ("ids", "mask")), train_sets)
+
   return descend(
     objective(model, train_sets, scales), tx, start=begin, finish=finish,
-    batch=batches.several(**{name: batches.trimmed(part(name), train_sets) for name in train_sets}),
+    batch=batches.several(**{name: part(name) for name in train_sets}),
     steps=steps, probe=probe if probe_sets else None, every=every, convolutional=model.convolutional,
   )  # fmt: skip
 
@@ -97,7 +106,8 @@ def objective(model: Model, sets: Sequence[str] = ("train",), scales: Sequence[A
     found = {}
     for i, (name, scale) in enumerate(zip(sets, scales)):
       part = batch[name]
-      out = model.apply(params, part["ids"], state=state, train=True, key=jax.random.fold_in(key, i))
+      inputs = Packed(part["ids"], part["segment"]) if "segment" in part else part["ids"]
+      out = model.apply(params, inputs, state=state, train=True, key=jax.random.fold_in(key, i))
       state = out.state
       found[name] = mean_term(-losses.token_log_probs(out.logits, part["ids"]), part["mask"], scale)
     return found, state
