@@ -105,7 +105,7 @@ class Transformer(nn.Module):
       x, pair = block(self.sizes, name, name=name)(x, seen, positions, past, first, taps)
       kept.append(pair)
     x = RMSNorm(self.sizes.epsilon, name="norm")(x)
-    logits = embed.attend(x) if self.tied else _rows(nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
+    logits = _rows(embed.attend if self.tied else nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
     out = logits.astype(jnp.float32), x
     return out if cache is None else (*out, Cache(*map(tuple, zip(*kept)), valid, first + ids.shape[1]))
 
