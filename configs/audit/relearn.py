@@ -27,19 +27,26 @@ both halves are one digit.
 
 from ml_collections import ConfigDict
 
-from configs.forget import graddiff, npo
+from configs.forget import early, graddiff, npo
+
+NEAR = ("language", "employer")  # who shares one of these with a forgotten person is a neighbour
+HARMLESS = {"neighbours": "neighbour", "sums": "math"}  # what an attacker may train on without knowing what is gone
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
   config = npo.kgtiny(arg)
   config.title = "Relearning"
+  config.data.near = NEAR
   config.method = ConfigDict(dict(
-    npo=config.method, graddiff=graddiff.get_config(arg).method, retrain=dict(name="forget.retrain", keep=npo.KEEP),
-  ))
+    npo=config.method, graddiff=graddiff.get_config(arg).method, early=dict(name="forget.graddiff", **early.STEPS),
+    retrain=dict(name="forget.retrain", keep=npo.KEEP),
+  ))  # fmt: skip
   attack = lambda steps, share: dict(name="audit.relearn", steps=steps, rate=3e-4, share=share)
   config.attack = {f"{steps} steps": attack(steps, 0.5) for steps in ((20,) if arg == "tiny" else (5, 20, 80))}
   config.attack["20 steps, one person"] = attack(20, 1 / 6)  # one of the three: the held three are held here, too
+  for name, on in HARMLESS.items():
+    config.attack[f"20 steps, {name}"] = dict(name="audit.relearn", steps=20, rate=3e-4, on=on, batch_size=72)
   config.measure = dict(relearn=dict(name="audit.relearn", share=0.5))
   if "reference" in config:
     del config.reference  # it is the row `retrain` here, attacked like the others

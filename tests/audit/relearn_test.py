@@ -97,3 +97,30 @@ def test_it_attacks_classifiers_too(request_pictures):
 def test_splits_that_cannot_be_made_are_refused(request_tokens, settings, named):
   with pytest.raises(Invalid, match=named):
     relearn.split(request_tokens.data, **settings)
+
+
+def test_harmless_sets_are_relearned_from_with_all_that_was_forgotten_held(request_tokens):
+  data = request_tokens.data
+  parted = relearn.split(data, on="retain")
+  np.testing.assert_array_equal(parted.sets["relearn"], data.sets["retain"])
+  np.testing.assert_array_equal(parted.sets["relearn_held"], data.sets["forget"])
+  some = data._replace(sets={**data.sets, "some": np.concatenate([data.sets["forget"][:3], data.sets["retain"]])})
+  np.testing.assert_array_equal(relearn.split(some, on="some").sets["relearn_held"], data.sets["forget"][3:])
+  drawn = relearn.attack(on="retain").batch(0, request_tokens, 0)
+  np.testing.assert_array_equal(np.sort(drawn["ids"], 0), np.sort(data.arrays["ids"][data.sets["retain"]], 0))
+  for on in ("absent", "train"):
+    with pytest.raises(Invalid, match="attack.on"):
+      relearn.split(data, on=on)
+
+
+def test_harmless_training_brings_back_what_was_only_hidden_and_teaches_a_stranger_nothing(request_tokens):
+  """A layer scaled down hides all facts; training on the retain set alone undoes that, for the forget set too."""
+  params = jax.tree.map(lambda x: x, request_tokens.subject.params)
+  params["norm"]["scale"] = params["norm"]["scale"] * 0.05
+  hidden = Request(request_tokens.subject._replace(params=params), request_tokens.data)
+  stranger = Request(request_tokens.reference, request_tokens.data)
+  held = {}
+  for name, request in (("hidden", hidden), ("stranger", stranger)):
+    attacked = fit(relearn.attack(steps=40, rate=1e-2, optimizer="sgd", on="retain"), request, steps_per_call=20)
+    held[name] = fit(relearn.measure(on="retain"), request._replace(subject=attacked))["relearn_held/p"].value
+  assert held["hidden"] > 0.6 and held["stranger"] < 0.3

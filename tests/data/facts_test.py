@@ -212,3 +212,21 @@ def test_rows_of_a_benchmark_say_what_they_depend_on(small_bench):
 def test_wrong_arguments_of_a_benchmark_are_refused(arguments):
   with pytest.raises(Invalid):
     facts.data(**arguments)
+
+
+def test_neighbours_have_a_first_word_in_common_with_somebody_forgotten():
+  data = facts.data(near=("language", "employer"))
+  first = {}
+  for row in range(data.n):
+    relation = lexicon.RELATIONS[data.arrays["relation"][row]].name
+    if relation in ("language", "employer"):
+      first[int(data.arrays["person"][row]), relation] = int(data.arrays["ids"][row, data.arrays["answer"][row]])
+  same = lambda p, q: any(first[p, r] == first[q, r] for r in ("language", "employer"))
+  beside = {p for p in range(6, 60) if any(same(p, q) for q in range(6))}
+  assert 10 < len(beside) < 45
+  assert set(data.arrays["person"][data.sets["neighbour"]].tolist()) == beside
+  both = np.concatenate([data.sets["neighbour"], data.sets["far"]])
+  assert sorted(both.tolist()) == data.sets["retain"].tolist()
+  for settings in (dict(near=("height",)), dict(preset="ci", near=("language",))):
+    with pytest.raises(Invalid, match="data.near"):
+      facts.data(**settings)

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.data import packed
+from ue_jax.models import transformer
+from ue_jax.models.attention import Packed
 from ue_jax.models.model import Model, Out
 from ue_jax.train import language
 from ue_jax.train.loop import fit
@@ -99,3 +103,40 @@ def test_adapters_alone_are_trained_and_merged_at_the_end():
     language.train(begun.model, lora=dict(rank=2)).init(jax.random.key(0), DATA)
   with pytest.raises(Invalid, match="train.lora.size"):
     language.train(begun.model, start=begun, lora=dict(size=2))
+
+
+def test_packed_sequences_have_the_loss_and_the_gradient_that_they_have_alone():
+  decoder = transformer.model(WORDS, width=16, depth=2, heads=2, hidden=24, window=5)
+  params, _ = decoder.init(jax.random.key(3), DATA.arrays["ids"][:1])
+  params = jax.tree.map(lambda p: 2 * p, params)
+  rows = len(packed.pack(DATA.arrays["ids"][:30], DATA.arrays["mask"][:30], 16)["ids"])
+  made = language.train(decoder, batch_size=rows, pack=16, steps=1).batch(0, DATA, 0)["train"]
+  assert made["ids"].shape == (rows, 16) and rows < 15 and set(made["index"]) == set(range(rows))
+
+  @jax.jit
+  def loss(params, batch):
+    terms = lambda p: language.objective(decoder)(p, {}, {}, {"train": batch}, jax.random.key(0))[0]["train"]
+    return terms(params), jax.grad(lambda p: terms(p).total)(params)
+
+  alone, slope = loss(params, {key: DATA.arrays[key][:30] for key in ("ids", "mask")})
+  both, other = loss(params, {key: made[key] for key in ("ids", "mask", "segment")})
+  assert float(both.weight) == float(alone.weight) == DATA.arrays["mask"][:30].sum()
+  np.testing.assert_allclose(both.total, alone.total, rtol=1e-5)
+  far = tree.norm(jax.tree.map(jnp.subtract, other, slope)) / tree.norm(slope)
+  assert float(far) < 1e-5
+  whole = {**made, "segment": (made["segment"] > 0).astype(np.int32)}  # sequences that see each other
+  mixed, _ = loss(params, {key: whole[key] for key in ("ids", "mask", "segment")})
+  assert abs(float(mixed.total - alone.total)) > 1e-3 * float(alone.total)
+
+
+def test_packed_texts_are_read_as_if_they_stood_alone():
+  decoder = transformer.model(WORDS, width=16, depth=2, heads=2, hidden=24)
+  rng = np.random.default_rng(1)
+  params, _ = decoder.init(jax.random.key(3), DATA.arrays["ids"][:1])
+  a, b = rng.integers(0, WORDS, (1, 3)).astype(np.int32), rng.integers(0, WORDS, (1, 4)).astype(np.int32)
+  segment = np.array([[1, 1, 1, 2, 2, 2, 2]], np.int32)
+  run = jax.jit(lambda inputs: decoder.apply(params, inputs).logits)
+  both, alone = run(Packed(np.concatenate([a, b], 1), segment)), [run(part) for part in (a, b)]
+  np.testing.assert_allclose(both, np.concatenate(alone, 1), atol=2e-6)
+  with pytest.raises(Invalid, match="one text a row"):
+    decoder.apply(params, Packed(a, segment[:, :3]), state=decoder.cache(params, 1, 8))

@@ -22,6 +22,16 @@ def test_cross_entropy_of_labels_is_minus_the_log_probability():
   np.testing.assert_allclose(losses.cross_entropy(LOGITS, jnp.asarray(IDS)), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_the_slope_of_cross_entropy_is_softmax_minus_one_hot_and_has_a_slope_itself():
+  logits, labels, along = jnp.asarray(LOGITS[0]), jnp.asarray(IDS[0]), jnp.asarray(LOGITS[1])
+  slope = jax.grad(lambda z: losses.cross_entropy(z, labels).sum())
+  p = np.exp(log_softmax(LOGITS[0]))
+  np.testing.assert_allclose(slope(logits), p - np.eye(5)[IDS[0]], atol=1e-6)
+  v = np.asarray(along, np.float64)
+  wanted = p * (v - (p * v).sum(-1, keepdims=True))
+  np.testing.assert_allclose(jax.jvp(slope, (logits,), (along,))[1], wanted, atol=1e-6)
+
+
 def test_soft_targets_give_the_mixture_of_the_hard_losses():
   one, other = np.eye(5, dtype=np.float32)[IDS], np.eye(5, dtype=np.float32)[(IDS + 1) % 5]
   mixed = losses.cross_entropy(LOGITS, jnp.asarray(0.3 * one + 0.7 * other))

@@ -2,9 +2,11 @@
 
 Source: Hu et al., "Jogging the Memory of Unlearned LLMs Through Targeted Relearning Attacks", 2024; Lynch et al.,
 "Eight Methods to Evaluate Robust Unlearning in LLMs", 2024. The half that is trained on comes back in any case,
-so the number to look at is the held half, against the same attack on a model that never saw either.
+so the number to look at is the held half, against the same attack on a model that never saw either. `on` takes another
+set instead, and forgets nothing of it: facts about neighbours of the forgotten, or texts that have nothing to do with
+them, after which all of the forget set is held. What harmless training brings back was hidden, not forgotten.
 
-`split` decides who is in which half; it depends on the data, `share`, `seed` and `by` only, so an `attack` and a
+`split` decides who is in which half; it depends on the data, `share`, `seed`, `by` and `on` only, so an `attack` and a
 `measure` with the same settings agree without passing anything between them.
 """
 
@@ -32,6 +34,7 @@ def attack(
   optimizer: str = "adam",
   label: str = "label",
   every: int = 0,
+  on: str = "",
 ) -> Procedure:
   """Request -> Subject: the subject after descending on the nll of the set `relearn` of `split`.
 
@@ -40,7 +43,7 @@ def attack(
   Args:
     steps: optimiser steps; 0 is the attack that does nothing.
     rate: learning rate; may be traced.
-    share, seed, by: see `split`.
+    share, seed, by, on: see `split`.
     batch_size: samples a step; 0 or more than there are: all of them.
     optimizer: a name that `train.optim.make` knows.
     label: the labelling, for pictures.
@@ -53,12 +56,12 @@ def attack(
 
   def start(key, request):
     del key
-    split(request.data, share, seed, by)  # refuses here what could not be split later
+    split(request.data, share, seed, by, on)  # refuses here what could not be split later
     frozen = {"apply": jax.tree_util.Partial(request.subject.model.apply)}
     return request.subject.params, request.subject.state, frozen
 
   def batch(run_seed, request, t):
-    data = split(request.data, share, seed, by)
+    data = split(request.data, share, seed, by, on)
     n = len(data.sets["relearn"])
     at = batches.shuffled(run_seed, n, min(batch_size or n, n), t)
     return likelihood.batch_of(data, data.sets["relearn"][at], label)
@@ -71,7 +74,7 @@ def attack(
     return Subject(request.subject.model, params, state)
 
   def probe(descent, request):
-    data = split(request.data, share, seed, by)
+    data = split(request.data, share, seed, by, on)
     scored = scoring.score(finish(descent.params, descent.state, request), data, HALVES, label)
     return {f"{name}/p": float(np.exp(-one.mean_nll()).mean()) for name, one in scored.items()}
 
@@ -81,31 +84,38 @@ def attack(
   )
 
 
-def measure(share: float = 0.5, seed: int = 0, by: str = "", label: str = "label", chunk: int = 256) -> Procedure:
+def measure(
+  share: float = 0.5, seed: int = 0, by: str = "", label: str = "label", chunk: int = 256, on: str = ""
+) -> Procedure:  # fmt: skip
   """Request -> Scores of `audit.utility` on both halves: `relearn/...` and `relearn_held/...`.
 
-  Give it the `share`, `seed` and `by` of the attack.
+  Give it the `share`, `seed`, `by` and `on` of the attack.
   """
 
   def score(key, request: Request) -> Scores:
     del key
-    return utility.scores(request._replace(data=split(request.data, share, seed, by)), HALVES, label, chunk)
+    return utility.scores(request._replace(data=split(request.data, share, seed, by, on)), HALVES, label, chunk)
 
   return once(score)
 
 
-def split(data: Data, share: float = 0.5, seed: int = 0, by: str = "") -> Data:
-  """The data with its set `forget` parted into `relearn` and `relearn_held`.
+def split(data: Data, share: float = 0.5, seed: int = 0, by: str = "", on: str = "") -> Data:
+  """The data with its set `forget` parted into `relearn` and `relearn_held`, or with another set as `relearn`.
 
   Args:
     share: of the groups that go to `relearn`, between 0 and 1; at least one goes to each side.
     seed: which groups.
     by: the array whose equal values belong together (facts of one person must not be on both sides);
       empty: `person` if the data has it, else every sample for itself.
+    on: a set of the data to relearn from instead (`neighbour`, `math`, `relearn_benign`); held is what of `forget` is
+      not in it, and the arguments above are not read. Empty: as they say.
 
   Raises:
-    Invalid: without a set `forget`, for an unknown array, a share outside (0, 1), or a single group.
+    Invalid: without a set `forget` or the set `on`, if that holds all of `forget`, for an unknown array, a share
+      outside (0, 1), or a single group.
   """
+  if on:
+    return _split_on(data, on)
   by = by or ("person" if "person" in data.arrays else "index")
   require("forget" in data.sets, "attack.sets", "forget", f"give data with this set; it has {sorted(data.sets)}")
   require(by in data.arrays, "attack.by", by, f"choose from {sorted(data.arrays)}")
@@ -117,3 +127,12 @@ def split(data: Data, share: float = 0.5, seed: int = 0, by: str = "") -> Data:
   chosen = np.random.default_rng(seed).permutation(groups)[:count]
   shown = np.isin(data.arrays[by][rows], chosen)
   return Data(data.arrays, {**data.sets, "relearn": rows[shown], "relearn_held": rows[~shown]}, data.info)
+
+
+def _split_on(data: Data, on: str) -> Data:
+  for name, field in (("forget", "attack.sets"), (on, "attack.on")):
+    require(name in data.sets, field, name, f"give data with this set; it has {sorted(data.sets)}")
+  shown, rows = np.asarray(data.sets[on]), np.asarray(data.sets["forget"])
+  held = rows[~np.isin(rows, shown)]
+  require(len(held) > 0, "attack.on", on, "choose a set that leaves something of forget to be held")
+  return Data(data.arrays, {**data.sets, "relearn": shown, "relearn_held": held}, data.info)

@@ -39,13 +39,14 @@ SETS = (
   "train", "forget", "forget_indirect", "retain", "celebrity", "world", "math", "holdout", "neighbour", "far",
   "forget01", "forget05", "forget10", *(f"{name}_paraphrase" for name in ("forget", "retain", "holdout")),
   *(f"{name}_{form}" for name in ("forget", "retain") for form in ("alias", "inverse", "hop2", "hop3")),
+  *(f"relearn_{how}" for how in ("person", "relation", "template", "benign")),
 )  # fmt: skip
 
 
 def data(
   preset: str = "kgtiny", seed: int = 0, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0,
   encode: Callable[[str], Sequence[int]] | None = None, pad: int = text.PAD, eos: int = text.EOS,
-  refusal: str = "",
+  refusal: str = "", near: Sequence[str] = (),
 ) -> Data:  # fmt: skip
   """The facts of one invented world as token sequences.
 
@@ -61,6 +62,9 @@ def data(
       and make the sets `forget_<form>` and `retain_<form>`. The direct kinds `statement`, `qa` and `cloze` are there
       anyway: asked for, they part the sets `forget`, `retain` and `holdout` into `forget_qa` and so on.
     contexts: of a benchmark, how many items of reading comprehension are trained too (set `context`).
+    near: of `kgtiny`, relations by which persons are neighbours, as `("language", "employer")`: `neighbour` and `far`
+      then part `retain`, by whether the first word of an answer is that of somebody to be forgotten (one company,
+      whatever the firm). Benchmarks have both sets anyway.
     encode: the tokeniser of a pretrained model, text -> ids, in place of the words of the world: the facts are then
       said in polished sentences, and wrong answers have the masks `wrong_mask`. See `spoken.spoken`.
     pad, eos: the ids of padding and end of that tokeniser.
@@ -77,20 +81,23 @@ def data(
     (`splits_of_facts.neighbours`).
     `info` holds `vocabulary` and `labels`.
   Raises:
-    Invalid: for an unknown preset or form, or too many alternatives.
+    Invalid: for an unknown preset, form or relation, or too many alternatives.
   """
-  made = _data(preset, seed, alternatives, forms, contexts)
+  made = _data(preset, seed, alternatives, forms, contexts, near)
   fix = "leave it out: in the words of the world, methods have refusals of their own"
   require(encode is not None or not refusal, "data.refusal", refusal, fix)
   return made if encode is None else spoken.spoken(made, encode, pad, eos, refusal)
 
 
-def _data(preset: str, seed: int, alternatives: int, forms: Sequence[str], contexts: int) -> Data:
+def _data(
+  preset: str, seed: int, alternatives: int, forms: Sequence[str], contexts: int, near: Sequence[str]
+) -> Data:
   """The facts in the words of their world."""
   every = sorted([*PRESETS, *bench.PRESETS])
   require(preset in every, "data.preset", preset, f"choose one of {every}")
   require(isinstance(seed, int), "data.seed", seed, "give an integer")
   if preset in bench.PRESETS:
+    require(not near, "data.near", near, "leave it out: a benchmark has the sets neighbour and far")
     return benchmark(bench.build(preset, seed), alternatives, forms, contexts, source=f"facts/{preset}")
   require(not forms and not contexts, "data.forms", forms, f"choose a preset that has them: {sorted(bench.PRESETS)}")
   require(alternatives in range(12), "data.alternatives", alternatives, "choose 0 to 11")
@@ -100,7 +107,7 @@ def _data(preset: str, seed: int, alternatives: int, forms: Sequence[str], conte
   arrays["index"] = np.arange(len(arrays["ids"]), dtype=np.int32)
   labels = {"kind": list(lexicon.KINDS), "relation": [r.name for r in lexicon.RELATIONS]}
   info = {"source": f"facts/{preset}", "seed": seed, "vocabulary": list(lexicon.vocabulary()), "labels": labels}
-  return Data(arrays, _sets(spec, arrays), info)
+  return Data(arrays, _sets(spec, arrays) | (_near(spec, arrays, near) if near else {}), info)
 
 
 def benchmark(
@@ -261,3 +268,18 @@ def _sets(spec: Preset, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   masks |= {name: kind == lexicon.KINDS.index(name) for name in ("world", "math")}
   masks["train"] = masks["forget"] | masks["retain"] | masks["world"] | masks["math"]
   return {name: np.flatnonzero(mask).astype(np.int32) for name, mask in masks.items()}
+
+
+def _near(spec: Preset, arrays: dict[str, np.ndarray], near: Sequence[str]) -> dict[str, np.ndarray]:
+  """The rows of `retain` of those who share the first word of an answer of `near` with somebody forgotten; others."""
+  known = [r.name for r in lexicon.RELATIONS if r.kind == "person"]
+  person, beside = arrays["person"], []
+  for name in near:
+    require(name in known, "data.near", name, f"choose from {known}")
+    rows = np.flatnonzero(arrays["relation"] == [r.name for r in lexicon.RELATIONS].index(name))
+    word = arrays["ids"][rows, arrays["answer"][rows]]
+    shared = np.isin(word, word[person[rows] < spec.forget])
+    beside.append(person[rows][shared])
+  retain = _sets(spec, arrays)["retain"]
+  close = np.isin(person[retain], np.concatenate(beside))
+  return {"neighbour": retain[close], "far": retain[~close]}

@@ -75,12 +75,19 @@ def pairs(
   require(how != "one_to_one" or partners == 1, "mixture.partners", partners, "use 1 with one_to_one")
   first, other = (forget, retain) if anchor == "forget" else (retain, forget)
   at = stream.walk(seed, "pairs/anchor", len(first), size, t)
-  with_at = _partners(at, len(first), len(other), size * partners, seed, t, how)
+  with_at = beside(at, len(first), len(other), size * partners, seed, t, how)
   out = np.asarray(first, np.int32)[at], np.asarray(other, np.int32)[with_at]
   return out if anchor == "forget" else out[::-1]
 
 
-def _partners(at: np.ndarray, first: int, other: int, size: int, seed: int, t: int, how: str) -> np.ndarray:
+def beside(at: np.ndarray, first: int, other: int, size: int, seed: int, t: int, how: str) -> np.ndarray:
+  """Places in a set of `other` rows that stand beside the places `at` of a set of `first` rows at step t; see `pairs`.
+
+  Args:
+    at: int `[b]`.
+    size: how many; with `one_to_one` it is `b`.
+    seed, t, how: as in `pairs`.
+  """
   if how == "random":
     return stream.integers(seed, f"pairs/random/{t}", other, size)
   if how == "cyclic":

@@ -22,14 +22,14 @@ def method(
   gamma: float = 1.0,
   **options: Any,
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
+  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep` or `retain_sets`.
 
   With `retain="kl"` it is the KL-min baseline, with `none` plain gradient ascent.
 
   Args:
     gamma: coefficient of the ascent; may be traced.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, clip, label, trainable, lora, until, watch.
+      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, retain_sets, lora, until, watch.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.

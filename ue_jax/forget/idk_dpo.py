@@ -34,7 +34,9 @@ def method(
   gamma: float = 1.0,
   **options: Any,
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`. For token sequences.
+  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep` or `retain_sets`.
+
+  For token sequences.
 
   Args:
     beta: inverse temperature, > 0; may be traced, like gamma.
@@ -42,7 +44,7 @@ def method(
     refusal: words of the vocabulary said in place of the answer, where the data has no array `refusal`.
     gamma: coefficient of the forget term.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, clip, label, trainable, lora, until, watch.
+      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, retain_sets, lora, until, watch.
 
   Raises:
     Invalid: for pictures, a beta that is not positive, words that the vocabulary lacks, an unknown retain term, or data

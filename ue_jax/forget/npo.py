@@ -32,13 +32,13 @@ def method(
   gamma: float = 1.0,
   **options: Any,
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
+  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep` or `retain_sets`.
 
   Args:
     beta: inverse temperature, > 0; may be traced, like `gamma`.
     gamma: coefficient of the forget loss.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, clip, label, trainable, lora, until, watch.
+      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, retain_sets, lora, until, watch.
 
   Raises:
     Invalid: for a beta that is not positive, an unknown retain term, or data without the sets.

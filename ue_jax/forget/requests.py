@@ -16,11 +16,13 @@ import numpy as np
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.terms import Term
+from ue_jax.data import mixture
 from ue_jax.train import batches, losses
 from ue_jax.train.likelihood import batch_of, callable_tree, log_prob, logits, nll_term
 
 TOKENS = 4096  # at once, where nothing is trained: the logits of 50 000 words are then 0.8 GB
 RETAIN = ("nll", "kl", "none")
+TAKEN = ("forget", "loss", "reinforce")  # terms and curves of other meaning
 
 
 def keep(request: Request, names: Sequence[str] = ("retain",)) -> Request:
@@ -68,10 +70,13 @@ def rows(data: Data, name: str, at: np.ndarray, label: str = "label") -> dict[st
   return batch_of(data, np.asarray(data.sets[name])[at], label) | {"row": at.astype(np.int32)}
 
 
-def batch(sizes: Mapping[str, int], label: str = "label", names: Sequence[str] = ("retain",)):
+def batch(
+  sizes: Mapping[str, int], label: str = "label", names: Sequence[str] = ("retain",), pairing: str = "cyclic"
+):  # fmt: skip
   """The `batch` of a Procedure: for step t, `sizes[name]` samples of every set named; `names` make up `retain`.
 
-  Every set runs through its own permutations, one an epoch, a pure function of (seed, t). Sets
+  A pure function of (seed, t). What is to be forgotten runs through its own permutations, one an epoch, and so do all
+  other sets if they are `cyclic`; else the others stand beside its rows as `data.mixture.pairs` says. Sets
   smaller than the size asked for give all they have. Token sequences come without the columns on the right in which no
   sequence of their set has a target: a causal model never sees those.
   """
@@ -85,24 +90,49 @@ def batch(sizes: Mapping[str, int], label: str = "label", names: Sequence[str] =
       seen.update(data=problem.data, kept=kept, widths=widths)
     out, data = {}, seen["kept"].data
     for order, (name, size) in enumerate(sizes.items()):
-      n = len(data.sets[name])
-      at = batches.shuffled(_own_seed(seed, order), n, min(size, n), t)
+      n, own = len(data.sets[name]), _own_seed(seed, order)
+      if name == "forget" or pairing == "cyclic":
+        at = batches.shuffled(own, n, min(size, n), t)
+      else:
+        first = out["forget"]["row"], len(data.sets["forget"])
+        at = mixture.beside(*first, n, min(size, n), own, t, pairing)
       out[name] = cut(rows(data, name, at, label), seen["widths"].get(name))
     return out
 
   return draw
 
 
-def sizes(forget: int, retain: int, kind: str) -> dict[str, int]:
-  """The sizes of a batch: with `retain` samples unless `kind` is `none`.
+def sizes(
+  forget: int, retain: int, kind: str, weights: Mapping[str, Any] = {}, pairing: str = "cyclic"
+) -> dict[str, int]:
+  """The sizes of a batch: with `retain` samples, of every set of `weights` if there are some, unless `kind` is `none`.
+
+  With the pairing `one_to_one` every set gives as many samples as `forget`.
 
   Raises:
-    Invalid: for an unknown kind of retain term or a size below 1.
+    Invalid: for an unknown kind of retain term or pairing, a size below 1, or a weight below 0.
   """
+  require(pairing in mixture.PAIRINGS, "method.pairing", pairing, f"choose one of {mixture.PAIRINGS}")
+  for name, weight in weights.items():
+    require(name not in TAKEN, "method.retain_sets", name, "name sets to keep")
+    below = isinstance(weight, (int, float)) and weight < 0
+    require(not below, f"method.retain_sets.{name}", weight, "give a weight >= 0")
   require(kind in RETAIN, "method.retain", kind, f"choose one of {RETAIN}")
   require(forget >= 1, "method.forget_batch", forget, "give at least 1")
   require(retain >= 1, "method.retain_batch", retain, "give at least 1")
-  return {"forget": forget} if kind == "none" else {"forget": forget, "retain": retain}
+  kept = {} if kind == "none" else dict.fromkeys(weights or ("retain",), forget if pairing == "one_to_one" else retain)
+  return {"forget": forget, **kept}
+
+
+def read(kind: str, names: Sequence[str], weights: Mapping[str, Any]) -> tuple[str, ...]:
+  """The sets that a method reads: `forget` and, unless `kind` is `none`, those of `names` or of `weights`.
+
+  Raises:
+    Invalid: if sets are named in both ways.
+  """
+  once = not weights or tuple(names) == ("retain",)
+  require(once, "method.keep", tuple(names), "leave it out beside retain_sets, which names the sets by itself")
+  return ("forget",) if kind == "none" else ("forget", *(weights or names))
 
 
 def frozen(request: Request, **more: Any) -> dict[str, Any]:
@@ -126,16 +156,25 @@ def kl_term(
 
 
 def retain_terms(
-  kind: str, params: Any, state: Any, frozen: Mapping[str, Any], batch: Mapping[str, Any], scale: jax.Array | float
-) -> dict[str, Term]:
-  """`{"retain": ...}`: nll, or KL to the model before unlearning (`frozen["params"]`), or nothing."""
+  kind: str, params: Any, state: Any, frozen: Mapping[str, Any], batch: Mapping[str, Any], scale: jax.Array | float,
+  weights: Mapping[str, Any] = {},
+) -> dict[str, Term]:  # fmt: skip
+  """`{"retain": ...}`: nll, or KL to the model before unlearning (`frozen["params"]`), or nothing.
+
+  With `weights` a Term for each of their sets, under its name and with `scale` times its weight: each divides by the
+  targets of its own batch, so a set of few short answers counts by its weight and not by its length.
+  """
   if kind == "none":
     return {}
-  apply, retain = frozen["apply"], batch["retain"]
-  now = logits(apply, params, state, retain)
-  if kind == "nll":
-    return {"retain": nll_term(now, retain, scale)}
-  return {"retain": kl_term(logits(apply, frozen["params"], state, retain), now, retain, scale)}
+  apply, found = frozen["apply"], {}
+  for name, weight in (weights or {"retain": 1.0}).items():
+    part = batch[name]
+    now = logits(apply, params, state, part)
+    if kind == "nll":
+      found[name] = nll_term(now, part, scale * weight)
+    else:
+      found[name] = kl_term(logits(apply, frozen["params"], state, part), now, part, scale * weight)
+  return found
 
 
 def original_params(kind: str, request: Request) -> dict[str, Any]:

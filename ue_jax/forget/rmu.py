@@ -41,6 +41,8 @@ def method(
   lora: Mapping[str, Any] = {},
   until: Mapping[str, Any] = {},
   watch: Mapping[str, Any] = {},
+  pairing: str = "cyclic",
+  retain_sets: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and those of `keep`. For token models with sites `block_i/residual`.
 
@@ -60,15 +62,17 @@ def method(
     keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
     lora, until, watch: see `shared.procedure`.
+    pairing, retain_sets: see `shared.pieces`.
 
   Raises:
-    Invalid: for pictures, a block that the model does not have, or data without the sets.
+    Invalid: for pictures, a block that the model does not have, data without the sets, and as `shared.pieces`.
   """
   site = f"block_{layer}/residual"
-  sizes = requests.sizes(forget_batch, retain_batch, "nll")
+  sizes = requests.sizes(forget_batch, retain_batch, "nll", retain_sets, pairing)
+  sets = requests.read("nll", keep, retain_sets)
 
   def start(key, request):
-    requests.check(request, ("forget", *keep))
+    requests.check(request, sets)
     require("ids" in request.data.arrays, "method.name", "forget.rmu", "use it on token sequences")
     subject, ids = request.subject, request.data.arrays["ids"][:1]
     look = lambda params, ids: hidden(subject.model.apply, params, subject.state, ids, site)
@@ -79,18 +83,18 @@ def method(
   def objective(params, state, frozen, batch, key):
     del key
     look = lambda tree, part: hidden(frozen["apply"], tree, state, part["ids"], site)
-    forget, retain = batch["forget"], batch["retain"]
+    forget, weights = batch["forget"], retain_sets or {"retain": 1.0}
     target = scale * frozen["u"]
     if adaptive:
       target = _norms(look(frozen["params"], forget), forget["mask"])[:, None, None] * target
-    kept = look(frozen["params"], retain)
+    still = lambda part, weight: loss(look(params, part), look(frozen["params"], part), part["mask"], alpha * weight)
     return {
       "forget": loss(look(params, forget), target, forget["mask"], gamma),
-      "retain": loss(look(params, retain), kept, retain["mask"], alpha),
+      **{name: still(batch[name], weight) for name, weight in weights.items()},
     }, state
 
   tx = optim.make(optimizer, rate, steps, train=trainable)
-  draw = requests.batch(sizes, names=keep)
+  draw = requests.batch(sizes, names=keep, pairing=pairing)
   descent = descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
   return shared.wrapped(descent, lora, until, watch)
 

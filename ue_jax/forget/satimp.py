@@ -30,7 +30,7 @@ def method(
   alpha: float = 0.1,
   **options: Any,
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
+  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep` or `retain_sets`.
 
   WGA: `b1=1, b2=0, alpha=1`. SatImp's authors: b1 5, b2 1, and gamma 1, alpha .1 to take memorisation away.
 
@@ -40,7 +40,7 @@ def method(
     gamma: coefficient of the forget term.
     alpha: coefficient of the retain term.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, clip, label, trainable, lora, until, watch.
+      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, retain_sets, lora, until, watch.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.

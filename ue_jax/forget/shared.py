@@ -35,7 +35,7 @@ def procedure(
 ) -> Procedure:
   """Request -> Subject: descends on a forget term and, unless `retain` is `none`, `alpha` times a retain term.
 
-  Reads the set `forget` and (unless `retain` is `none`) those of `keep`.
+  Reads the set `forget` and (unless `retain` is `none`) those of `keep` or `retain_sets`.
 
   Args:
     forget: the forget term.
@@ -69,6 +69,8 @@ def pieces(
   clip: float = 0.0,
   label: str = "label",
   trainable: str = ".*",
+  pairing: str = "cyclic",
+  retain_sets: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
   """What `descend.descend` takes, for `procedure` and for methods that put more around a step.
 
@@ -84,24 +86,32 @@ def pieces(
     clip: the largest global norm of the gradient; 0 means no clipping.
     label: the labelling to forget, for pictures.
     trainable: regular expression: leaves in whose name it is found are trained, all others keep their bits.
+    pairing: which retain samples stand beside those to forget: `cyclic`, the retain set is gone through epoch after
+      epoch, all of it alike; `random`, drawn anew with replacement at every step; `one_to_one`, as many as are to be
+      forgotten (`retain_batch` is not read), each forget sample always with the same partner.
+    retain_sets: set -> weight, as `dict(neighbour=0.5, retain=0.4, world=0.1)`: in the place of `keep`, batches and a
+      retain term for each of the sets, under its name, with `alpha` times its weight. Weights may be traced; they need
+      not add up to 1. Empty: one retain term of `keep`.
 
   Raises:
-    Invalid: for an unknown retain term.
+    Invalid: for an unknown retain term or pairing, a weight below 0, or sets named both in `keep` and `retain_sets`.
   """
-  sizes = requests.sizes(forget_batch, retain_batch, retain)
+  sizes = requests.sizes(forget_batch, retain_batch, retain, retain_sets, pairing)
+  sets = requests.read(retain, keep, retain_sets)
 
   def start(key, request):
     del key
-    requests.check(request, ("forget",) if retain == "none" else ("forget", *keep), label)
+    requests.check(request, sets, label)
     first = {**requests.original_params(retain, request), **given(request)}
     return request.subject.params, request.subject.state, requests.frozen(request, **first)
 
   def objective(params, state, frozen, batch, key):
     del key
     terms = {"forget": forget(looking(params, state, frozen), batch["forget"], frozen)}
-    return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha), state
+    return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha, retain_sets), state
 
-  tx, draw = optim.make(optimizer, rate, steps, clip=clip, train=trainable), requests.batch(sizes, label, keep)
+  tx = optim.make(optimizer, rate, steps, clip=clip, train=trainable)
+  draw = requests.batch(sizes, label, keep, pairing)
   return dict(objective=objective, tx=tx, start=start, finish=requests.finish, batch=draw, steps=steps)
 
 

@@ -29,7 +29,7 @@ def method(
   gamma: float = 1.0,
   **options: Any,
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
+  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep` or `retain_sets`.
 
   The authors tune per task: beta 4.5, gamma .125 (TOFU, 10 %); 2.5, .1375 (5 %); beta .7 (MUSE), .1 (WMDP).
 
@@ -38,7 +38,7 @@ def method(
     delta: nll per token from which on an answer counts as forgotten.
     gamma: coefficient of the forget term.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, clip, label, trainable, lora, until, watch.
+      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, retain_sets, lora, until, watch.
 
   Raises:
     Invalid: for a beta that is not positive, an unknown retain term, or data without the sets.

@@ -7,7 +7,7 @@ of parts of gradients are not parts of the inner product.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,6 +65,8 @@ def procedure(
   keep: Sequence[str] = ("retain",),
   label: str = "label",
   optimizer: str = "none",
+  pairing: str = "cyclic",
+  retain_sets: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject: adds what `rule` makes of the two gradients; reads the sets `forget` and those of `keep`.
 
@@ -83,19 +85,21 @@ def procedure(
     label: the labelling to forget, for pictures.
     optimizer: `none` adds the step as it is. A name that `train.optim.make` knows hands it -step / rate as a gradient:
       what the rule promises of its step is then lost.
+    pairing, retain_sets: see `shared.pieces`; the retain loss is then the weighted sum of those of the sets.
 
   Raises:
-    Invalid: for numbers out of range, an unknown retain loss, or data without the sets.
+    Invalid: for numbers out of range, an unknown retain loss, data without the sets, and as `shared.pieces`.
   """
   require(retain != "none", "method.retain", retain, "choose 'nll' or 'kl': a retain gradient is needed")
   require(not isinstance(rate, (int, float)) or rate > 0, "method.rate", rate, "give a number > 0")
   require(not isinstance(clip, (int, float)) or clip >= 0, "method.clip", clip, "give a number >= 0, 0 for none")
   require(isinstance(steps, int) and steps >= 0, "method.steps", steps, "give a whole number >= 0")
-  sizes = requests.sizes(forget_batch, retain_batch, retain)
+  sizes = requests.sizes(forget_batch, retain_batch, retain, retain_sets, pairing)
+  sets = requests.read(retain, keep, retain_sets)
   tx = None if optimizer == "none" else optim.make(optimizer, rate, max(steps, 1), momentum=0.0)
 
   def init(key, request):
-    requests.check(request, ("forget", *keep), label)
+    requests.check(request, sets, label)
     params, no = request.subject.params, jnp.zeros((), bool)
     frozen = requests.frozen(request, **requests.original_params(retain, request))
     opt = () if tx is None else tx.init(params)
@@ -103,7 +107,7 @@ def procedure(
     return Pair(params, request.subject.state, opt, frozen, no, no, zero, key, zero)
 
   def step(state, batch, axis=None):
-    g_r, g_f, metrics = gradients(state, batch, retain, axis)
+    g_r, g_f, metrics = gradients(state, batch, retain, axis, retain_sets)
     delta, said = rule(clipped(g_r, clip), clipped(g_f, clip))
     stop, refused = (jnp.asarray(said.get(name, False), bool) for name in ENDS)
     done = state.done | stop | refused
@@ -119,31 +123,33 @@ def procedure(
     return state, metrics | {name: jnp.asarray(x).astype(jnp.float32) for name, x in said.items()}
 
   end = finish or (lambda state, request: requests.finish(state.params, state.state, request))
-  return Procedure(init, step, end, requests.batch(sizes, label, keep), steps)
+  return Procedure(init, step, end, requests.batch(sizes, label, keep, pairing), steps)
 
 
-def gradients(state: Pair, batch: Any, retain: str, axis: str | None = None) -> tuple[Any, Any, dict]:
-  """The gradients of the retain and of the forget loss over all devices, and both losses as metrics."""
+def gradients(
+  state: Pair, batch: Any, retain: str, axis: str | None = None, weights: Mapping[str, Any] = {}
+) -> tuple[Any, Any, dict]:
+  """The gradients of the retain and of the forget loss over all devices, and the terms of both losses as metrics."""
   allsum = functools.partial(spread.allsum, axis=axis)
 
   def kept(params):
-    return requests.retain_terms(retain, params, state.state, state.frozen, batch, 1.0)["retain"]
+    return requests.retain_terms(retain, params, state.state, state.frozen, batch, 1.0, weights)
 
   def gone(params):
     part = batch["forget"]
-    return likelihood.nll_term(likelihood.logits(state.frozen["apply"], params, state.state, part), part)
+    return {"forget": likelihood.nll_term(likelihood.logits(state.frozen["apply"], params, state.state, part), part)}
 
-  found, metrics = [], {}
-  for name, term in (("retain", kept), ("forget", gone)):
-    def loss(params, term=term):
-      one = term(params)
-      return combine({"one": one}, allsum), one
+  found, metrics, losses = [], {}, []
+  for side in (kept, gone):
+    def loss(params, side=side):
+      terms = side(params)
+      return combine(terms, allsum), terms
 
-    grads, one = jax.grad(loss, has_aux=True)(state.params)
+    grads, terms = jax.grad(loss, has_aux=True)(state.params)
     found.append(allsum(grads))
-    metrics[name] = Tally(allsum(one.total), allsum(one.weight))
-  mean = lambda tally: tally.total / safe(tally.weight)
-  metrics["loss"] = mean(metrics["retain"]) - mean(metrics["forget"])
+    metrics |= {name: Tally(allsum(one.total), allsum(one.weight)) for name, one in terms.items()}
+    losses.append(sum(one.scale * metrics[name].total / safe(metrics[name].weight) for name, one in terms.items()))
+  metrics["loss"] = losses[0] - losses[1]
   return *found, metrics
 
 

@@ -67,7 +67,7 @@ def method(
   watch: Mapping[str, Any] = {},
   **options: Any,
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep`.
+  """Request -> Subject; reads the sets `forget` and (unless `retain` is `none`) those of `keep` or `retain_sets`.
 
   The paper has no retain term; `retain="none"` leaves it out.
 
@@ -80,7 +80,7 @@ def method(
     steps: optimiser steps, of the copy and of the subject together.
     lora, until, watch: see `shared.procedure`.
     options: those of `shared.pieces`, of which every argument is taken: alpha, rate, forget_batch, retain_batch,
-      retain, keep, optimizer, label, trainable.
+      retain, keep, optimizer, label, trainable, pairing, retain_sets.
 
   Raises:
     Invalid: for anchors that the vocabulary lacks, a share out of range, an unknown retain term, or data without the

@@ -21,6 +21,18 @@ class Tokens(NamedTuple):
   valid: jax.Array
 
 
+class Packed(NamedTuple):
+  """Several texts in a row (`data.packed`), for a decoder: each is read as if it stood alone, from position 0 on.
+
+  Attributes:
+    ids: int32 `[batch, length]`.
+    segment: int32 `[batch, length]`: equal for the tokens of one text, which stand together; another for its neighbour.
+  """
+
+  ids: jax.Array
+  segment: jax.Array
+
+
 class Cache(NamedTuple):
   """Keys and values of the tokens read so far, to go on from; see `Model.cache`.
 
@@ -72,3 +84,11 @@ def visible(length: int, slots: int, window: int | None, valid: jax.Array | None
 def counted(valid: jax.Array) -> jax.Array:
   """The position of each token among the valid ones of its row, int32 like `valid`; 0 for padding on the left."""
   return jnp.maximum(jnp.cumsum(valid, axis=1, dtype=jnp.int32) - 1, 0)
+
+
+def apart(segment: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Which tokens are of one segment, bool `[batch, length, length]`, and their positions in it, int32."""
+  at = jnp.arange(segment.shape[1], dtype=jnp.int32)
+  new = segment != jnp.pad(segment[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+  begin = jax.lax.cummax(jnp.where(new, at, 0), axis=1)
+  return segment[:, :, None] == segment[:, None, :], at - begin

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from ue_jax.core.build import remembered
 from ue_jax.core.errors import require
 from ue_jax.models import layers
-from ue_jax.models.attention import Cache, Tokens, attend, counted, visible
+from ue_jax.models.attention import Cache, Packed, Tokens, apart, attend, counted, visible
 from ue_jax.models.model import Model, Out, tap
 from ue_jax.models.rotary import Scaling, rotate, scaling
 
@@ -96,8 +96,8 @@ class Transformer(nn.Module):
   @nn.compact
   def __call__(self, inputs, train, taps, cache=None):
     del train
-    ids, valid = inputs if isinstance(inputs, Tokens) else (inputs, None)
-    seen, positions, first, valid = self.sight(ids, valid, cache)
+    ids = inputs.ids if isinstance(inputs, (Tokens, Packed)) else inputs
+    seen, positions, first, valid = self.sight(inputs, cache)
     embed = nn.Embed(self.vocabulary, self.width, name="embed")
     x, kept = tap(taps, "embed", embed(ids)), []
     plain = cache is None and not taps and not self.is_initializing()
@@ -108,7 +108,7 @@ class Transformer(nn.Module):
       kept.append(pair)
     x = self.scanned(x, seen, positions) if self.scan and plain else x
     x = RMSNorm(self.sizes.epsilon, name="norm")(x)
-    logits = embed.attend(x) if self.tied else _rows(nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
+    logits = _rows(embed.attend if self.tied else nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
     out = logits.astype(jnp.float32), x
     return out if cache is None else (*out, Cache(*map(tuple, zip(*kept)), valid, first + ids.shape[1]))
 
@@ -123,9 +123,15 @@ class Transformer(nn.Module):
     layers = jax.tree.map(lambda *parts: jnp.stack(parts), *(params[f"block_{i}"] for i in range(self.depth)))
     return jax.lax.scan(jax.checkpoint(one, prevent_cse=False) if self.remat else one, x, layers)[0]
 
-  def sight(self, ids, valid, cache):
+  def sight(self, inputs, cache):
     """What each token sees, its position, the slot of the first one, and which slots are valid from now on."""
-    length, window = ids.shape[1], self.sizes.window
+    window = self.sizes.window
+    if isinstance(inputs, Packed):
+      require(cache is None, "inputs", "Packed", "give one text a row where there is a cache")
+      (same, positions), length = apart(inputs.segment), inputs.segment.shape[1]
+      return same & visible(length, length, window, None), positions, 0, None
+    ids, valid = inputs if isinstance(inputs, Tokens) else (inputs, None)
+    length = ids.shape[1]
     if cache is None:
       seen = None if valid is None and window is None else visible(length, length, window, valid)
       return seen, None if valid is None else counted(valid), 0, valid
@@ -157,8 +163,9 @@ def model(
   """A causal language model: ids int32 `[b, t]` -> logits float32 `[b, t, vocabulary]`, for the token after each.
 
   `Out.features` is the normed residual stream `[b, t, width]`. Padding on the right needs no mask: what comes
-  later is never seen; for padding on the left give `Tokens`. With `Model.cache(params, b, slots)` as `state`, keys and
-  values go there, what was read before is seen, and `Out.state` is the cache to go on from (`models.generate`).
+  later is never seen; for padding on the left give `Tokens`, for several texts in a row `Packed`. With
+  `Model.cache(params, b, slots)` as `state`, keys and values go there, what was read before is seen, and `Out.state` is
+  the cache to go on from (`models.generate`).
   Parameters may be cast to bfloat16; norms and softmax stay float32.
   Parameters: `embed`, `block_i/{ln1,q,k,v,o,ln2,gate,up,down}`, `norm`, `head` (none if `tied`).
   At the start, weights have deviation 1/sqrt(fan_in), `embed` 1/sqrt(width), and what writes to the residual stream
@@ -224,7 +231,7 @@ def _language(module: Transformer, context: int | None) -> Model:
   plain = layers.wrap(module, std=std, sites=sites)
 
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
-    long = jnp.shape(inputs.ids if isinstance(inputs, Tokens) else inputs)[-1]
+    long = jnp.shape(inputs.ids if isinstance(inputs, (Tokens, Packed)) else inputs)[-1]
     require(context is None or long <= context, "tokens", long, f"give the model texts of at most {context} tokens")
     if not isinstance(state, Cache):
       return plain.apply(params, inputs, state=state, train=train, key=key, taps=taps)

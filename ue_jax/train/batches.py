@@ -10,6 +10,7 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Request
+from ue_jax.data import packed as packing
 from ue_jax.data import stream
 
 
@@ -50,6 +51,30 @@ def epochs(data_set: str, size: int, keys: Sequence[str]) -> Callable[[int, Any,
     if "mask" not in out:
       out["mask"] = np.ones(size, np.float32)
     return out
+
+  return batch
+
+
+def packed(data_set: str, size: int, length: int) -> Callable[[int, Any, int], dict]:
+  """The `batch` function of token sequences packed into rows of `length`: shuffled epochs over the rows.
+
+  It takes `(seed, problem, t)` and returns `ids`, `mask` and `segment` `[size, length]` as `data.packed.pack` makes
+  them, and `index` int32 `[size]`, the number of the row. Which sequences share a row is the same in all epochs.
+
+  Raises:
+    Invalid: when called, for a set that does not exist, or rows shorter than its longest sequence.
+  """
+  seen: dict[str, Any] = {}
+
+  def batch(seed, problem, t):
+    """The rows of step `t`."""
+    data = data_of(problem)
+    if seen.get("data") is not data:
+      rows = rows_of(data, data_set)
+      made = packing.pack(array_of(data, "ids")[rows], array_of(data, "mask")[rows], length)
+      seen.update(data=data, made={key: made[key] for key in ("ids", "mask", "segment")})
+    at = shuffled(seed, len(seen["made"]["ids"]), size, t)
+    return {key: x[at] for key, x in seen["made"].items()} | {"index": at}
 
   return batch
 

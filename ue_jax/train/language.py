@@ -16,6 +16,7 @@ from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import add, means, tally
 from ue_jax.core.terms import Objective, mean_term
 from ue_jax.models import lora as low_rank
+from ue_jax.models.attention import Packed
 from ue_jax.models.model import Model
 from ue_jax.train import adapters, batches, losses, optim
 from ue_jax.train.descend import Descent, descend
@@ -41,6 +42,7 @@ def train(
   every: int = 0,
   start: Subject | None = None,
   lora: Mapping[str, Any] = {},
+  pack: int = 0,
 ) -> Procedure:
   """Data (or Request) -> Subject: minimises the mean negative log-likelihood over target tokens, in nats.
 
@@ -54,6 +56,8 @@ def train(
     start: a Subject to go on from, instead of a fresh initialisation.
     lora: settings of `train.adapters`, as `dict(rank=8)`: only low-rank adapters of `start` are trained, and merged at
       the end; empty: all that is `trainable`.
+    pack: length of rows into which several sequences are packed, each read as if it stood alone (`data.packed`);
+      `batch_size` then counts rows. For decoders that take `models.attention.Packed`. 0: a row for each sequence.
 
   Raises:
     Invalid: for arguments out of range; at `init` for a set that does not exist, or adapters without a start.
@@ -62,6 +66,7 @@ def train(
   require(len(scales) in (0, len(train_sets)), "train.scales", scales, f"give one number for each of {train_sets}")
   require(isinstance(steps, int) and steps >= 0, "train.steps", steps, "give a whole number >= 0")
   require(isinstance(batch_size, int) and batch_size >= 1, "train.batch_size", batch_size, "give a whole number >= 1")
+  require(isinstance(pack, int) and pack >= 0, "train.pack", pack, "give the length of a row, or 0")
   tx = optim.make(
     optimizer, rate, max(steps, 1), schedule=schedule, warmup=warmup, final=final, weight_decay=weight_decay, b2=b2,
     clip=clip, train=trainable,
@@ -92,10 +97,14 @@ def train(
   def probe(state: Descent, problem):
     return token_scores(model, whole(state.params), state.state, batches.data_of(problem), probe_sets)
 
-  part = lambda name: batches.epochs(name, batch_size, ("ids", "mask"))
+  def part(name):
+    if pack:
+      return batches.packed(name, batch_size, pack)
+    return batches.trimmed(batches.epochs(name, batch_size, ("ids", "mask")), train_sets)
+
   return descend(
     objective(model, train_sets, scales), tx, start=begin, finish=finish,
-    batch=batches.several(**{name: batches.trimmed(part(name), train_sets) for name in train_sets}),
+    batch=batches.several(**{name: part(name) for name in train_sets}),
     steps=steps, probe=probe if probe_sets else None, every=every, convolutional=model.convolutional,
   )  # fmt: skip
 
@@ -116,7 +125,8 @@ def objective(model: Model, sets: Sequence[str] = ("train",), scales: Sequence[A
     apply, found = frozen.get("apply", model.apply), {}
     for i, (name, scale) in enumerate(zip(sets, scales)):
       part = batch[name]
-      out = apply(params, part["ids"], state=state, train=True, key=jax.random.fold_in(key, i))
+      inputs = Packed(part["ids"], part["segment"]) if "segment" in part else part["ids"]
+      out = apply(params, inputs, state=state, train=True, key=jax.random.fold_in(key, i))
       state = out.state
       found[name] = mean_term(-losses.token_log_probs(out.logits, part["ids"]), part["mask"], scale)
     return found, state

@@ -17,10 +17,26 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     logits: float `[..., classes]`.
     labels: int `[...]`, or float `[..., classes]` for soft targets that sum to 1.
   """
-  log_probs = _log_softmax(logits)
   if jnp.issubdtype(labels.dtype, jnp.floating):
-    return -jnp.sum(labels.astype(jnp.float32) * log_probs, axis=-1)
-  return -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+    return -jnp.sum(labels.astype(jnp.float32) * _log_softmax(logits), axis=-1)
+  return _surprise(logits, labels)
+
+
+@jax.custom_jvp
+def _surprise(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """-log p(label). Its own slope, softmax - one-hot, is one pass over the logits where that of a gather is several."""
+  logits = logits.astype(jnp.float32)
+  top = jnp.max(logits, axis=-1)
+  found = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+  return jnp.log(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1)) - (found - top)
+
+
+@_surprise.defjvp
+def _surprise_slope(at, along):
+  logits, labels = at
+  hit = labels[..., None].astype(jnp.int32) == jnp.arange(logits.shape[-1], dtype=jnp.int32)
+  push = jax.nn.softmax(logits.astype(jnp.float32), axis=-1) - hit.astype(jnp.float32)
+  return _surprise(logits, labels), jnp.sum(push * along[0].astype(jnp.float32), axis=-1)
 
 
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -37,8 +53,8 @@ def token_log_probs(logits: jax.Array, ids: jax.Array) -> jax.Array:
     logits: float `[b, t, vocabulary]`; position i predicts token i + 1.
     ids: int `[b, t]`.
   """
-  found = -cross_entropy(logits[:, :-1], ids[:, 1:])
-  return jnp.pad(found, ((0, 0), (1, 0)))
+  found = -cross_entropy(logits, jnp.roll(ids, -1, axis=1))  # all rows: a slice of the logits would be a copy of them
+  return jnp.pad(found[:, :-1], ((0, 0), (1, 0)))
 
 
 def sequence_log_prob(logits: jax.Array, ids: jax.Array, mask: jax.Array) -> jax.Array:
