@@ -33,8 +33,15 @@ METHODS = {
   "SimNPO": dict(name="forget.simnpo", beta=2.5, gamma=1.0, retain="nll", **KEPT),
   "SimNPO, mild": dict(name="forget.simnpo", beta=4.5, gamma=0.125, retain="nll", **KEPT),
   "IdkDPO": dict(name="forget.idk_dpo", beta=0.1, **KEPT),
+  "IDK": dict(name="forget.idk_dpo", prefer=False, **KEPT),
   "WGA": dict(name="forget.satimp", b1=1.0, b2=0.0, gamma=1.0, alpha=1.0, **KEPT),
+  "SatImp": dict(name="forget.satimp", b1=5.0, b2=1.0, gamma=1.0, alpha=0.1, **KEPT),
   "UNDIAL alone": dict(name="forget.undial", beta=10.0, retain="none", **STEPS),
+  "RMU": dict(name="forget.rmu", layer=0, scale=10.0, adaptive=False, alpha=10.0, **KEPT | dict(steps=120)),
+  "adaptive RMU": dict(name="forget.rmu", layer=0, scale=3.0, adaptive=True, alpha=10.0, **KEPT | dict(steps=120)),
+  "task vector": dict(name="forget.task_vector", scale=3.0, **STEPS | dict(steps=30)),
+  "WHP": dict(name="forget.whp", scale=5.0, retain="nll", **KEPT | dict(steps=90)),
+  "SURE": dict(name="forget.sure", loss="npo", beta=0.1, tau=90.0, retain="nll", **KEPT | dict(rate=3e-3)),
 }
 
 

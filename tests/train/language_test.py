@@ -71,7 +71,28 @@ def test_replay_adds_terms_with_their_scales():
   np.testing.assert_allclose(history["loss"], history["train"] + 0.5 * history["other"], rtol=1e-5)
 
 
+def test_tokens_before_the_last_target_count_as_asked_and_padding_never():
+  ids = jnp.array([[3, 1, 4, 1, 5, 0], [2, 0, 5, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
+  mask = jnp.array([[0.0, 0, 1, 0, 1, 0], [0, 0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
+  wanted = [[0, 0.2, 1, 0.2, 1, 0], [0, 0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+  np.testing.assert_allclose(language.weights(mask, 0.2), wanted, rtol=1e-6)
+  assert np.array_equal(language.weights(mask), mask)
+  params, _ = MODEL.init(jax.random.key(1), None)
+  term = language.objective(MODEL, prompt=0.2)(params, {}, {}, {"train": {"ids": ids, "mask": mask}}, jax.random.key(0))
+  logp = np.asarray(jax.nn.log_softmax(params["table"]))[np.asarray(ids)[:, :-1], np.asarray(ids)[:, 1:]]
+  np.testing.assert_allclose(term[0]["train"].total, -(logp * np.array(wanted)[:, 1:]).sum(), rtol=1e-5)
+
+
+def test_every_set_may_have_batches_of_its_own_size_and_width():
+  arrays = {**DATA.arrays, "mask": DATA.arrays["mask"] * (np.arange(41) < 30)[:, None]}
+  arrays["mask"][30:, 1] = 1  # `other` has targets in the second column only
+  p = language.train(MODEL, train_sets=("train", "other"), steps=5, batch_size=(8, 3))
+  batch = p.batch(0, Data(arrays, DATA.sets), 0)
+  assert {name: part["ids"].shape for name, part in batch.items()} == {"train": (8, 7), "other": (3, 2)}
+
+
 @pytest.mark.parametrize("kw, words", [
+  (dict(batch_size=(4, 4)), "train.batch_size"), (dict(prompt=2.0), "train.prompt"),
   (dict(train_sets=()), "train.train_sets"), (dict(scales=(1.0, 2.0)), "train.scales"),
   (dict(train_sets=("absent",)), "set.*train"), (dict(batch_size=0), "train.batch_size"),
 ])  # fmt: skip
