@@ -6,15 +6,16 @@ same testbed measured, and
 
   python -m experiments.reproduce audit_tiny --size small   # claim beside result
 
-prints both. A third of each batch is reading comprehension, so that the model learns to trust the text before it: 14400
-items, each of which is drawn once; while unlearning, a few hundred of them are retained. Only statements and questions are
-forgotten, never aliases, chains or contexts. The reference takes 300 steps, from another start, in another order.
+prints both. A third of each batch is reading comprehension, so that the model learns to trust the text before it:
+14400 items, each of which is drawn once; while unlearning, a few hundred of them are retained. Only statements and
+questions are forgotten, never aliases, chains or contexts. The reference takes 300 steps, from another start, in
+another order.
 
   python -m experiments.run --config configs/forget/audit_tiny.py:tiny  --workdir runs/audit_tiny   # half the world
   python -m experiments.run --config configs/forget/audit_tiny.py:small --workdir runs/audit_tiny
 
-Expect at `small` (seeds 0 to 2; 3 minutes of CPU time each): 22 of the 24 figures for which a range was stated lie in it;
-docs/results/audit_tiny.md has every figure beside its claim, and says what does not agree. `tiny` was not measured.
+Expect at `small` (seeds 0 to 2; 3 minutes of CPU time each): 22 of the 24 figures for which a range was stated lie in
+it; docs/results/audit_tiny.md has every figure beside its claim, and says what does not agree. `tiny` was not measured.
 """
 
 from ml_collections import ConfigDict
