@@ -16,7 +16,8 @@ methods share one original model. Config fields read here (absent ones are skipp
   model, train                  the network and how it is trained; a model with a `path` (`models.decoder`) has weights
                                 already: training goes on from them, and without `train` they are taken as they are
   thieves, cross                named changes to `model` and `train`: who trains on what was protected, see below
-  reference                     True, or the stage that makes the control (`forget.retrain`)
+  reference                     True, or the stage that makes the control (`forget.retrain`); its field `train` changes
+                                single fields of `train`
   select, method, attack        what is done to the trained model
   cluster                       a stage, or a dict of named ones
   measure                       a stage, or a dict of named ones; without a model, of the data: each is a row of its own
@@ -236,8 +237,9 @@ def _forget(config, data, add):
     needs, common = {"subject": original, "data": asked, "original": original}, {"original": original}
     if config.get("reference"):
       stage = config["reference"] if isinstance(config["reference"], Mapping) else {"name": "forget.retrain"}
+      stage, its = _control(stage, parts)
       begun = released.again(config, add, stage, needs)
-      rows["reference"], how["reference"] = (add("method", stage, begun, parts, seed, "reference"), asked), stage
+      rows["reference"], how["reference"] = (add("method", stage, begun, its, seed, "reference"), asked), stage
       common = {**common, "reference": rows["reference"][0]}
     for name, stage in many(config, "method").items():
       rows[name] = (add("method", stage, released.again(config, add, stage, needs), parts, seed, name), asked)
@@ -248,6 +250,17 @@ def _forget(config, data, add):
         rows[f"{row} + {name}"] = (add("attack", stage, attacked, parts, seed, f"{row} + {name}"), asked)
     cells += _measured(config, add, rows, common, seed, how)
   return cells, {}
+
+
+def _control(stage, parts):
+  """The stage of the reference without its field `train`, and the parts with what that changes."""
+  if "train" not in stage:
+    return stage, parts
+  fix = "say how the original is trained, of which reference.train changes fields"
+  require(parts["train"] is not None, "config.train", "(missing)", fix)
+  changed = {**parts["train"], **stage["train"]}
+  check("train", changed, "config.reference.train")
+  return {name: value for name, value in stage.items() if name != "train"}, {**parts, "train": changed}
 
 
 def _measured(config, add, rows, common, seed, how={}):

@@ -6,21 +6,28 @@ same testbed measured, and
 
   python -m experiments.reproduce audit_tiny --size small   # claim beside result
 
-prints both. A third of each batch is reading comprehension, so that the model learns to trust the text before it.
+prints both. A third of each batch is reading comprehension, so that the model learns to trust the text before it:
+14400 items, each of which is drawn once; while unlearning, a few hundred of them are retained. Only statements and
+questions are forgotten, never aliases, chains or contexts. The reference takes 300 steps, from another start, in
+another order.
 
   python -m experiments.run --config configs/forget/audit_tiny.py:tiny  --workdir runs/audit_tiny   # half the world
   python -m experiments.run --config configs/forget/audit_tiny.py:small --workdir runs/audit_tiny
 
-Expect at `small` (seed 0 alone; 4.5 minutes of CPU time): 19 of the 24 figures for which a range was stated lie in it;
-docs/results/audit_tiny.md has every figure beside its claim, and says what does not agree. `tiny` was not measured.
+Expect at `small` (seeds 0 to 2; 3 minutes of CPU time each): 22 of the 24 figures for which a range was stated lie in
+it; docs/results/audit_tiny.md has every figure beside its claim, and says what does not agree. `tiny` was not measured.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import sizes
 
-KEEP = ("retain", "world", "math", "context")  # all that is trained on and does not need what is to be forgotten
-DIRECT = ("statement", "qa", "cloze")
+STEPS, FACTS, READING = 450, 64, 32  # of training, and what a step holds
+SPEC = dict(
+  relations=("born_in", "works_for", "job", "hobby"), trained=(3, 2, 0), modulus=0, world_templates=1,
+  chains=("birth_country", "work_city", "birth_language"),
+)  # fmt: skip
+KEEP = ("retain", "world")  # all facts that are trained on and do not need what is to be forgotten
 EARLY = dict(steps=300, until=dict(score="ex", target=0.2, every=4, on="forget_qa"))
 ASKED = ("qa", "statement", "alias", "hop2", "hop3", "context_true", "context_false")
 
@@ -32,20 +39,21 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "Audits of unlearning"
   config.seeds = pick(tiny=(0,), small=(0, 1, 2))
   config.data = dict(
-    name="data.facts", preset=pick(tiny="ci", small="tiny"), seed=0, forms=(*DIRECT, "context_true", "context_false"),
-    contexts=pick(tiny=300, small=1200),
+    name="data.facts", preset=pick(tiny="ci", small="tiny"), seed=0, spec=SPEC, contexts=STEPS * READING, apart=True,
+    forms=("statement", "qa", "context_true", "context_false"),
   )  # fmt: skip
   config.model = dict(
     name="models.transformer", width=pick(tiny=64, small=128), depth=pick(tiny=2, small=3), heads=4,
     hidden=pick(tiny=128, small=344),
   )  # fmt: skip
   config.train = dict(
-    name="train.language", steps=450, batch_size=96, rate=2e-3, optimizer="adamw",
-    weight_decay=0.01, clip=1.0, schedule="cosine", warmup=100, final=0.05,
+    name="train.language", train_sets=("train", "context"), batch_size=(FACTS, READING), scales=(2 / 3, 1 / 3),
+    prompt=0.2, steps=STEPS, rate=2e-3, optimizer="adamw", weight_decay=0.01, clip=1.0, schedule="cosine", warmup=100,
+    final=0.05,
   )  # fmt: skip
-  config.reference = dict(name="forget.retrain", keep=KEEP)
+  config.reference = dict(name="forget.retrain", keep=KEEP, again=1, train=dict(steps=300))
   watch = dict(sets=("forget_qa", "retain_qa"), score="ex", every=4)  # for the plane on the page
-  batch = dict(forget_batch=24, retain_batch=48, keep=KEEP, watch=watch)
+  batch = dict(forget_batch=24, retain_batch=48, keep=(*KEEP, "reading"), watch=watch)
   config.method = {
     "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY, **batch),
     "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY, **batch),

@@ -177,6 +177,26 @@ def test_a_benchmark_is_data_of_the_same_form(small_bench, world):
     assert (mask[start:] == (ids[start:] != lexicon.PAD)).all()
 
 
+def test_reading_apart_is_not_in_train_and_a_part_of_it_is_a_third_of_what_is_kept(small_bench):
+  data = facts.data("ci", alternatives=3, forms=("choice", "context_false"), contexts=600, apart=True)
+  context, reading = data.sets["context"], data.sets["reading"]
+  assert len(context) == 600 and not set(context) & set(data.sets["train"]) and set(reading) < set(context)
+  assert set(data.sets["train"]) == set(small_bench.sets["train"]) - set(small_bench.sets["context"])
+  others = sum(len(data.sets[name]) for name in ("retain", "world", "math"))
+  assert abs(len(reading) / (len(reading) + others) - 1 / 3) < 0.01
+
+
+def test_fields_of_a_preset_can_be_others():
+  spec = dict(trained=(3, 2, 0), modulus=0, world_templates=1, chains=("birth_country",))
+  data = facts.data("ci", spec=spec)
+  kinds = {name: sorted({data.info["labels"]["kind"][k] for k in data.arrays["kind"][rows]})
+           for name, rows in data.sets.items()}
+  assert kinds["forget"] == ["qa", "statement"] and len(data.sets["forget"]) == 3 * 4 * 5
+  assert "math" not in data.sets and "retain_hop3" not in data.sets and kinds["retain_hop2"] == ["hop2"]
+  names = {data.info["labels"]["relation"][r] for r in data.arrays["relation"][data.sets["retain_hop2"]]}
+  assert names == {"birth_country"} and len(data.sets["world"]) == 12 + 6 + 8
+
+
 def test_direct_kinds_that_are_asked_for_part_the_sets_and_change_no_row(small_bench):
   data = facts.data("ci", alternatives=3, forms=("statement", "qa", "cloze", "choice", "context_false"), contexts=30)
   assert np.array_equal(data.arrays["ids"], small_bench.arrays["ids"])
@@ -208,6 +228,8 @@ def test_rows_of_a_benchmark_say_what_they_depend_on(small_bench):
 
 @pytest.mark.parametrize("arguments", [
   {"preset": "ci", "alternatives": 6}, {"preset": "ci", "forms": ("rhyme",)}, {"preset": "kgtiny", "contexts": 3},
+  {"preset": "ci", "spec": {"person": 3}}, {"preset": "ci", "spec": {"chains": ("gang",)}},
+  {"preset": "kgtiny", "spec": {"persons": 3}},
 ])  # fmt: skip
 def test_wrong_arguments_of_a_benchmark_are_refused(arguments):
   with pytest.raises(Invalid):

@@ -193,6 +193,20 @@ def test_a_change_reaches_its_own_stage_and_all_later_ones(path, value, same, di
     assert hashes(PROTECT, kind) != hashes(other, kind)
 
 
+def test_the_reference_may_train_with_other_settings_than_the_original():
+  of = lambda config: {s.title: s for s in plan(config).stages.values() if s.kind in ("train", "method")}
+  short = changed(FORGET, "reference", {"name": "forget.retrain", "train": {"steps": 7}})
+  mine, usual = of(short), of(changed(FORGET, "reference", {"name": "forget.retrain"}))
+  control = mine["method reference"]
+  assert control.parts["train"] == {"name": "train.language", "steps": 7} and "train" not in control.config
+  assert control.hash != usual["method reference"].hash
+  assert {t: s.hash for t, s in mine.items() if t != "method reference"} == {
+    t: s.hash for t, s in usual.items() if t != "method reference"
+  }
+  with pytest.raises(Invalid, match="config.reference.train.strides"):
+    plan(changed(FORGET, "reference", {"name": "forget.retrain", "train": {"strides": 7}}))
+
+
 def test_a_second_method_shares_the_original_and_the_reference():
   both = changed(FORGET, "method", {"a": {"name": "forget.npo"}, "b": {"name": "forget.graddiff"}})
   assert hashes(FORGET, "train") == hashes(both, "train")

@@ -59,3 +59,11 @@ def test_adapters_are_merged_before_the_change_is_turned_round(bigram):
   np.testing.assert_allclose(back, -forth, atol=1e-6)
   values = np.linalg.svd(back, compute_uv=False)
   assert values[1] < 1e-4 * values[0] > 0
+
+
+def test_what_is_watched_is_the_negated_model_and_not_the_copy(tokens):
+  watch = dict(sets=("forget",), score="p", every=1)
+  subject = loop.fit(task_vector.method(scale=2.0, rate=4e-3, steps=4, watch=watch), tokens, mode="one")
+  left = utility.scores(tokens._replace(subject=subject), ("forget",))["forget/p"].value
+  np.testing.assert_allclose(subject.history["forget_p"][-1], left, rtol=1e-4)
+  assert left < 0.9  # the copy knows them better than before

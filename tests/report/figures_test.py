@@ -58,6 +58,13 @@ def test_a_way_through_a_plane_ends_in_a_large_dot_and_needs_two_equal_parts():
       figures.plane({"npo": wrong}, {})
 
 
+def test_more_ways_than_colours_are_all_named_and_no_two_look_alike():
+  names = [f"way {i}" for i in range(17)]
+  svg = figures.plane({name: ([1, 0.1 * i % 1], [1, 0.5]) for i, name in enumerate(names)}, {"original": (1, 1)})
+  assert {*names, "original"} <= set(texts(svg))
+  assert svg.count(b"stroke-dasharray") >= 2 * (17 - len(figures.PALETTE))  # the way, and its line in the legend
+
+
 def test_no_global_state_is_touched():
   import matplotlib
 

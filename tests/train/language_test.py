@@ -75,7 +75,28 @@ def test_replay_adds_terms_with_their_scales():
   np.testing.assert_allclose(history["loss"], history["train"] + 0.5 * history["other"], rtol=1e-5)
 
 
+def test_tokens_before_the_last_target_count_as_asked_and_padding_never():
+  ids = jnp.array([[3, 1, 4, 1, 5, 0], [2, 0, 5, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
+  mask = jnp.array([[0.0, 0, 1, 0, 1, 0], [0, 0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
+  wanted = [[0, 0.2, 1, 0.2, 1, 0], [0, 0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+  np.testing.assert_allclose(language.weights(mask, 0.2), wanted, rtol=1e-6)
+  assert np.array_equal(language.weights(mask), mask)
+  params, _ = MODEL.init(jax.random.key(1), None)
+  term = language.objective(MODEL, prompt=0.2)(params, {}, {}, {"train": {"ids": ids, "mask": mask}}, jax.random.key(0))
+  logp = np.asarray(jax.nn.log_softmax(params["table"]))[np.asarray(ids)[:, :-1], np.asarray(ids)[:, 1:]]
+  np.testing.assert_allclose(term[0]["train"].total, -(logp * np.array(wanted)[:, 1:]).sum(), rtol=1e-5)
+
+
+def test_every_set_may_have_batches_of_its_own_size_and_width():
+  arrays = {**DATA.arrays, "mask": DATA.arrays["mask"] * (np.arange(41) < 30)[:, None]}
+  arrays["mask"][30:, 1] = 1  # `other` has targets in the second column only
+  p = language.train(MODEL, train_sets=("train", "other"), steps=5, batch_size=(8, 3))
+  batch = p.batch(0, Data(arrays, DATA.sets), 0)
+  assert {name: part["ids"].shape for name, part in batch.items()} == {"train": (8, 7), "other": (3, 2)}
+
+
 @pytest.mark.parametrize("kw, words", [
+  (dict(batch_size=(4, 4)), "train.batch_size"), (dict(prompt=2.0), "train.prompt"),
   (dict(train_sets=()), "train.train_sets"), (dict(scales=(1.0, 2.0)), "train.scales"),
   (dict(train_sets=("absent",)), "set.*train"), (dict(batch_size=0), "train.batch_size"),
 ])  # fmt: skip
@@ -109,18 +130,21 @@ def test_packed_sequences_have_the_loss_and_the_gradient_that_they_have_alone():
   decoder = transformer.model(WORDS, width=16, depth=2, heads=2, hidden=24, window=5)
   params, _ = decoder.init(jax.random.key(3), DATA.arrays["ids"][:1])
   params = jax.tree.map(lambda p: 2 * p, params)
-  rows = len(packed.pack(DATA.arrays["ids"][:30], DATA.arrays["mask"][:30], 16)["ids"])
-  made = language.train(decoder, batch_size=rows, pack=16, steps=1).batch(0, DATA, 0)["train"]
+  data = DATA._replace(arrays={**DATA.arrays, "mask": DATA.arrays["mask"] * (np.arange(7) != 1)})  # a prompt
+  rows = len(packed.pack(data.arrays["ids"][:30], data.arrays["mask"][:30], 16)["ids"])
+  made = language.train(decoder, batch_size=rows, pack=16, steps=1).batch(0, data, 0)["train"]
   assert made["ids"].shape == (rows, 16) and rows < 15 and set(made["index"]) == set(range(rows))
 
   @jax.jit
   def loss(params, batch):
-    terms = lambda p: language.objective(decoder)(p, {}, {}, {"train": batch}, jax.random.key(0))[0]["train"]
+    asked = language.objective(decoder, prompt=0.3)
+    terms = lambda p: asked(p, {}, {}, {"train": batch}, jax.random.key(0))[0]["train"]
     return terms(params), jax.grad(lambda p: terms(p).total)(params)
 
-  alone, slope = loss(params, {key: DATA.arrays[key][:30] for key in ("ids", "mask")})
+  alone, slope = loss(params, {key: data.arrays[key][:30] for key in ("ids", "mask")})
   both, other = loss(params, {key: made[key] for key in ("ids", "mask", "segment")})
-  assert float(both.weight) == float(alone.weight) == DATA.arrays["mask"][:30].sum()
+  np.testing.assert_allclose(both.weight, alone.weight, rtol=1e-6)
+  assert float(both.weight) > data.arrays["mask"][:30].sum(), "what stands before the targets counts a little"
   np.testing.assert_allclose(both.total, alone.total, rtol=1e-5)
   far = tree.norm(jax.tree.map(jnp.subtract, other, slope)) / tree.norm(slope)
   assert float(far) < 1e-5

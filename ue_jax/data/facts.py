@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,8 +45,8 @@ SETS = (
 
 def data(
   preset: str = "kgtiny", seed: int = 0, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0,
-  encode: Callable[[str], Sequence[int]] | None = None, pad: int = text.PAD, eos: int = text.EOS,
-  refusal: str = "", near: Sequence[str] = (),
+  near: Sequence[str] = (), apart: bool = False, spec: Mapping[str, Any] = {},
+  encode: Callable[[str], Sequence[int]] | None = None, pad: int = text.PAD, eos: int = text.EOS, refusal: str = "",
 ) -> Data:  # fmt: skip
   """The facts of one invented world as token sequences.
 
@@ -62,6 +62,9 @@ def data(
       and make the sets `forget_<form>` and `retain_<form>`. The direct kinds `statement`, `qa` and `cloze` are there
       anyway: asked for, they part the sets `forget`, `retain` and `holdout` into `forget_qa` and so on.
     contexts: of a benchmark, how many items of reading comprehension are trained too (set `context`).
+    apart: contexts are no part of `train` but stand beside it, to be drawn in a fixed proportion (`train.train_sets`);
+      the first of them, a third of all that is kept with them, are the set `reading`.
+    spec: of a benchmark, fields of `world.Spec` that are not those of the preset.
     near: of `kgtiny`, relations by which persons are neighbours, as `("language", "employer")`: `neighbour` and `far`
       then part `retain`, by whether the first word of an answer is that of somebody to be forgotten (one company,
       whatever the firm). Benchmarks have both sets anyway.
@@ -83,23 +86,26 @@ def data(
   Raises:
     Invalid: for an unknown preset, form or relation, or too many alternatives.
   """
-  made = _data(preset, seed, alternatives, forms, contexts, near)
+  made = _data(preset, seed, alternatives, forms, contexts, near, apart, spec)
   fix = "leave it out: in the words of the world, methods have refusals of their own"
   require(encode is not None or not refusal, "data.refusal", refusal, fix)
   return made if encode is None else spoken.spoken(made, encode, pad, eos, refusal)
 
 
 def _data(
-  preset: str, seed: int, alternatives: int, forms: Sequence[str], contexts: int, near: Sequence[str]
-) -> Data:
+  preset: str, seed: int, alternatives: int, forms: Sequence[str], contexts: int, near: Sequence[str], apart: bool,
+  spec: Mapping[str, Any],
+) -> Data:  # fmt: skip
   """The facts in the words of their world."""
   every = sorted([*PRESETS, *bench.PRESETS])
   require(preset in every, "data.preset", preset, f"choose one of {every}")
   require(isinstance(seed, int), "data.seed", seed, "give an integer")
   if preset in bench.PRESETS:
     require(not near, "data.near", near, "leave it out: a benchmark has the sets neighbour and far")
-    return benchmark(bench.build(preset, seed), alternatives, forms, contexts, source=f"facts/{preset}")
-  require(not forms and not contexts, "data.forms", forms, f"choose a preset that has them: {sorted(bench.PRESETS)}")
+    made = bench.build(_changed(bench.PRESETS[preset], spec), seed)
+    return benchmark(made, alternatives, forms, contexts, apart, source=f"facts/{preset}")
+  plain = not (forms or contexts or spec)
+  require(plain, "data.forms", [*forms, *spec], f"choose a preset that has them: {sorted(bench.PRESETS)}")
   require(alternatives in range(12), "data.alternatives", alternatives, "choose 0 to 11")
   spec = PRESETS[preset]
   parts = [_relation(spec, seed, number, alternatives) for number in range(len(lexicon.RELATIONS))]
@@ -110,9 +116,17 @@ def _data(
   return Data(arrays, _sets(spec, arrays) | (_near(spec, arrays, near) if near else {}), info)
 
 
+def _changed(preset: bench.Spec, fields: Mapping[str, Any]) -> bench.Spec:
+  """The preset with other `fields`."""
+  for name in fields:
+    require(name in preset._fields, "data.spec", name, f"choose from {preset._fields}")
+  return preset._replace(**fields)
+
+
 def benchmark(
-  made: bench.Bench, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0, source: str = "facts"
-) -> Data:
+  made: bench.Bench, alternatives: int = 0, forms: Sequence[str] = (), contexts: int = 0, apart: bool = False,
+  source: str = "facts",
+) -> Data:  # fmt: skip
   """A benchmark as Data, see `data`; `arrays["probe"]` is the row of the probe, -1 for reading comprehension."""
   for form in forms:
     require(form in probes.KINDS, "data.forms", form, f"choose from {probes.KINDS}")
@@ -133,10 +147,12 @@ def benchmark(
     arrays["wrong"] = _wrong(made, arrays, pairs, alternatives)
   labels = {"kind": list(probes.KINDS), "relation": list(phrases.NAMES)}
   info = {"source": source, "seed": made.seed, "vocabulary": list(made.tok.words), "labels": labels}
-  return Data(arrays, _bench_sets(made, many, forms, contexts), info)
+  return Data(arrays, _bench_sets(made, many, forms, contexts, apart), info)
 
 
-def _bench_sets(made: bench.Bench, many: np.ndarray, forms: Sequence[str], contexts: int) -> dict[str, np.ndarray]:
+def _bench_sets(
+  made: bench.Bench, many: np.ndarray, forms: Sequence[str], contexts: int, apart: bool
+) -> dict[str, np.ndarray]:
   place = np.full(len(made.probes.kind), -1, np.int32)
   place[many] = np.arange(len(many))
   sets = {name: place[made.splits[name]] for name in SETS if name in made.splits}
@@ -149,7 +165,11 @@ def _bench_sets(made: bench.Bench, many: np.ndarray, forms: Sequence[str], conte
     sets |= {f"{name}_{form}": np.intersect1d(sets[name], rows) for name in ("forget", "retain", "holdout")}
   if contexts:
     sets["context"] = len(many) + np.arange(contexts, dtype=np.int32)
-    sets["train"] = np.concatenate([sets["train"], sets["context"]])
+    if apart:
+      others = sum(len(sets.get(name, ())) for name in ("retain", "celebrity", "world", "math"))
+      sets["reading"] = sets["context"][: others // 2]
+    else:
+      sets["train"] = np.concatenate([sets["train"], sets["context"]])
   return {name: rows for name, rows in sets.items() if len(rows)}
 
 

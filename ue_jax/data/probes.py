@@ -215,7 +215,7 @@ def _chains(spec: Spec, seed: int, world: World) -> list[dict]:
   out = []
   for name, chain in CHAINS.items():
     support = _paths(spec, world, chain.path)
-    if len(support) == 0:
+    if len(support) == 0 or (spec.chains and name not in spec.chains):
       continue
     subj, obj = world.triples[support[:, 0], 1], world.triples[support[:, -1], 2]
     first, span = _span(spec, world, RELATIONS[chain.path[-1]].range)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.data import lexicon, stream
-from ue_jax.data.phrases import ATTRIBUTES, LINKS, NUMBER, RELATIONS, WORLD
+from ue_jax.data.phrases import ATTRIBUTES, CHAINS, LINKS, NUMBER, RELATIONS, WORLD
 
 
 class Spec(NamedTuple):
@@ -29,6 +29,7 @@ class Spec(NamedTuple):
     modulus: of the sums that serve as a second skill; 0 for none.
     world_templates: in how many questions a fact of the world is trained.
     hops: chains of facts are trained as questions (`mem`), with the steps in the answer (`cot`), or not (`none`).
+    chains: which of `phrases.CHAINS` are asked; () for all that the relations give.
   """
 
   persons: int
@@ -43,6 +44,7 @@ class Spec(NamedTuple):
   modulus: int = 0
   world_templates: int = 2
   hops: str = "mem"
+  chains: tuple[str, ...] = ()
 
 
 NICKNAME, INITIALS, DESCRIPTION, ACRONYM = range(4)
@@ -111,6 +113,8 @@ def check(spec: Spec) -> None:
   """Refuses a Spec that no world can have (`Invalid`)."""
   require(spec.persons > spec.forget > 0, "data.forget", spec.forget, "give fewer than the persons, at least 1")
   require(spec.hops in ("mem", "cot", "none"), "data.hops", spec.hops, "choose 'mem', 'cot' or 'none'")
+  for name in spec.chains:
+    require(name in CHAINS, "data.chains", name, f"choose from {tuple(CHAINS)}")
   for name in spec.relations:
     require(name in ATTRIBUTES + LINKS, "data.relations", name, f"choose from {ATTRIBUTES + LINKS}")
   for name in spec.world:

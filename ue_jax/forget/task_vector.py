@@ -32,6 +32,7 @@ def method(
   label: str = "label",
   trainable: str = ".*",
   lora: Mapping[str, Any] = {},
+  watch: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject; reads the set `forget` only. For token sequences and for picture classifiers.
 
@@ -43,6 +44,7 @@ def method(
     optimizer: a name that `train.optim.make` knows.
     label: the labelling to forget, for pictures.
     trainable, lora: see `shared.procedure`; what is negated is the merged change.
+    watch: see `shared.procedure`; the curves are of the negated model, as it would be after so much fine-tuning.
 
   Raises:
     Invalid: for data without a set `forget`.
@@ -57,7 +59,7 @@ def method(
     learned = tuned.finish(state, request)
     return learned._replace(params=negated(request.subject.params, learned.params, scale))
 
-  return tuned._replace(finish=finish)
+  return shared.wrapped(tuned._replace(finish=finish), watch=watch, label=label)
 
 
 def negated(params: Any, learned: Any, scale: jax.Array | float) -> Any:

@@ -119,12 +119,14 @@ def plane(
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     require(x.shape == y.shape and x.ndim == 1 and len(x) > 0, f"figure.lines[{name}]", (x.shape, y.shape),
             "give two arrays [points] of one length")
-    ax.plot(x, y, color=_colour(i), lw=1.4, marker=".", ms=4, solid_capstyle="round")
-    ax.plot(x[-1], y[-1], color=_colour(i), lw=1.4, marker="o", ms=7, label=name)
+    again = i >= len(PALETTE)  # the colours begin anew: dashed, with a square at the end
+    look = {"color": _colour(i), "lw": 1.4, "ls": "--" if again else "-"}
+    ax.plot(x, y, marker=".", ms=4, solid_capstyle="round", **look)
+    ax.plot(x[-1], y[-1], marker="s" if again else "o", ms=7, label=name, **look)
   for i, (name, (x, y)) in enumerate(points.items()):
     ax.plot(x, y, color=INK, ls="", marker=MARKS[i % len(MARKS)], ms=10, mfc="none", mew=1.4, label=name, zorder=4)
   _quiet(ax, xlabel, ylabel, title, grid="both")
-  _legend(ax, len(lines) + len(points), limit=16)
+  _legend(ax, len(lines) + len(points), limit=20)
   return _encode(fig, form)
 
 

@@ -27,8 +27,9 @@ def train(
   *,
   train_sets: Sequence[str] = ("train",),
   scales: Sequence[Any] = (),
+  prompt: Any = 0.0,
   steps: int = 1000,
-  batch_size: int = 64,
+  batch_size: int | Sequence[int] = 64,
   rate: Any = 1e-3,
   optimizer: str = "adamw",
   schedule: str = "cosine",
@@ -46,12 +47,16 @@ def train(
 ) -> Procedure:
   """Data (or Request) -> Subject: minimises the mean negative log-likelihood over target tokens, in nats.
 
+  With `prompt` the other tokens of a sequence count too, with that weight; the scores count targets only.
+
   Args:
     model: maps ids int32 `[b, t]` to logits `[b, t, vocabulary]`.
     train_sets: sets to train on; with more than one (replay of earlier data) each is a term of its own, named after
-      it, with its own batches of `batch_size`.
+      it, with its own batches.
     scales: the terms' coefficients, one a set; empty means 1 for each.
-    steps, batch_size, rate, optimizer, schedule, warmup, final, weight_decay, b2, clip, trainable: see `optim.make`.
+    prompt: weight of the tokens that stand before the last target and are none, in [0, 1]; may be traced.
+    batch_size: sequences a step of each set, or one number a set.
+    steps, rate, optimizer, schedule, warmup, final, weight_decay, b2, clip, trainable: see `optim.make`.
     probe_sets: sets whose `<set>_nll` (nats a token) and `<set>_accuracy` are looked at every `every` steps.
     start: a Subject to go on from, instead of a fresh initialisation.
     lora: settings of `train.adapters`, as `dict(rank=8)`: only low-rank adapters of `start` are trained, and merged at
@@ -65,7 +70,10 @@ def train(
   require(len(train_sets) > 0, "train.train_sets", train_sets, "name at least one set")
   require(len(scales) in (0, len(train_sets)), "train.scales", scales, f"give one number for each of {train_sets}")
   require(isinstance(steps, int) and steps >= 0, "train.steps", steps, "give a whole number >= 0")
-  require(isinstance(batch_size, int) and batch_size >= 1, "train.batch_size", batch_size, "give a whole number >= 1")
+  each = (batch_size,) * len(train_sets) if isinstance(batch_size, int) else tuple(batch_size)
+  whole = len(each) == len(train_sets) and all(isinstance(size, int) and size >= 1 for size in each)
+  require(whole, "train.batch_size", batch_size, "give a whole number >= 1, or one for each of train_sets")
+  require(not isinstance(prompt, (int, float)) or 0 <= prompt <= 1, "train.prompt", prompt, "give 0 to 1")
   require(isinstance(pack, int) and pack >= 0, "train.pack", pack, "give the length of a row, or 0")
   tx = optim.make(
     optimizer, rate, max(steps, 1), schedule=schedule, warmup=warmup, final=final, weight_decay=weight_decay, b2=b2,
@@ -97,14 +105,14 @@ def train(
   def probe(state: Descent, problem):
     return token_scores(model, whole(state.params), state.state, batches.data_of(problem), probe_sets)
 
-  def part(name):
+  def part(name, size):
     if pack:
-      return batches.packed(name, batch_size, pack)
-    return batches.trimmed(batches.epochs(name, batch_size, ("ids", "mask")), train_sets)
+      return batches.packed(name, size, pack)
+    return batches.trimmed(batches.epochs(name, size, ("ids", "mask")), (name,))
 
   return descend(
-    objective(model, train_sets, scales), tx, start=begin, finish=finish,
-    batch=batches.several(**{name: part(name) for name in train_sets}),
+    objective(model, train_sets, scales, prompt), tx, start=begin, finish=finish,
+    batch=batches.several(**{name: part(name, size) for name, size in zip(train_sets, each)}),
     steps=steps, probe=probe if probe_sets else None, every=every, convolutional=model.convolutional,
   )  # fmt: skip
 
@@ -113,8 +121,10 @@ def _scale(thin: Mapping[str, Any]) -> Any:
   return thin["alpha"] / thin["rank"]
 
 
-def objective(model: Model, sets: Sequence[str] = ("train",), scales: Sequence[Any] = ()) -> Objective:
-  """The mean negative log-likelihood of the target tokens of each set, as an Objective over nested batches.
+def objective(
+  model: Model, sets: Sequence[str] = ("train",), scales: Sequence[Any] = (), prompt: Any = 0.0
+) -> Objective:
+  """The mean negative log-likelihood of each set's tokens by `weights`, as an Objective over nested batches.
 
   `frozen["apply"]`, a pytree, stands in the place of the model's own if it is there.
   """
@@ -128,10 +138,28 @@ def objective(model: Model, sets: Sequence[str] = ("train",), scales: Sequence[A
       inputs = Packed(part["ids"], part["segment"]) if "segment" in part else part["ids"]
       out = apply(params, inputs, state=state, train=True, key=jax.random.fold_in(key, i))
       state = out.state
-      found[name] = mean_term(-losses.token_log_probs(out.logits, part["ids"]), part["mask"], scale)
+      counted = weights(part["mask"], prompt, part.get("segment"))
+      found[name] = mean_term(-losses.token_log_probs(out.logits, part["ids"]), counted, scale)
     return found, state
 
   return terms
+
+
+def weights(mask: jax.Array, prompt: Any = 0.0, segment: jax.Array | None = None) -> jax.Array:
+  """How much each token counts: targets as `mask` says, what stands before the last of them `prompt` times as much.
+
+  The first token of a text, which nothing predicts, and padding count nothing; float32 `[b, t]`, as `mask`.
+
+  Args:
+    mask: float `[b, t]`, 1 where there is a target.
+    prompt: see `train`.
+    segment: int `[b, t]` of rows that hold several texts; None: one.
+  """
+  later = jnp.flip(jax.lax.cummax(jnp.flip(mask, axis=1), axis=1), axis=1)
+  first = jnp.zeros(mask.shape[1], jnp.int32).at[0].set(1) > 0
+  if segment is not None:
+    first = first | (segment != jnp.roll(segment, 1, axis=1))
+  return jnp.where(first, 0.0, jnp.where(mask > 0, mask, prompt * later))
 
 
 def token_scores(
