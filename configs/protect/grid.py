@@ -153,8 +153,9 @@ def _transferred(made: dict, surrogate: dict, networks: dict) -> dict:
   rows = dict(noise=made["noise"])
   for name, network in dict(cnn=surrogate["model"], mlp=networks["mlp"], resnet=networks["resnet"]).items():
     own = dict(model=dict(network), train=dict(surrogate["train"]))
-    rows.update({f"{row} by {name}": dict(made[row], surrogate=own) for row in ("clusters", "tap", "bayes_error")})
-    rows[f"error_min_class by {name}"] = dict(made["error_min_class"], model=own["model"])
+    rows.update({f"{row} by {name}": dict(made[row], surrogate=own) for row in ("clusters", "tap")})
+    trained = ("error_min_class", "bayes_error")  # with the noise
+    rows.update({f"{row} by {name}": dict(made[row], model=dict(network)) for row in trained})
   return rows
 
 
