@@ -1,12 +1,14 @@
 """Memory of unlearning with adapters on a 7B decoder: what a step needs, found without a single array of that size.
 
-    python -m benchmarks.adapters [--rank 8] [--rows 4] [--tokens 512] [--compile 2 4]
+    python -m benchmarks.adapters [--rank 8] [--rows 4] [--tokens 512] [--compile 2 4] [--build 32]
 
 Gradient difference (`forget.graddiff`, half of the rows forget, half retain) on adapters of Llama-2-7B's shape,
 weights in bfloat16. `state` is what goes in and out of a step: weights, adapters, moments of Adam. `backward` is what
 the forward pass leaves for the gradient, from the types of its residuals: the same on every backend, an upper bound
-where a compiler computes some of them again; with and without `remat`; the adapted weights (base plus product of the
-adapters) are among it, once over the whole network. --compile asks this backend's compiler for the temporary memory
+where a compiler computes some of them again; with and without `remat`, and `scan`, where the weights laid on top of
+each other are among it. Adapters work beside the weights; `merged` says what it would be if they were merged into
+second weights at every step. --build traces and compiles a step of so many blocks, scanned and one by one, and says
+what that cost. --compile asks this backend's compiler for the temporary memory
 of a step with so many blocks, and draws the line through two of them to all 32; a CPU takes products of bfloat16
 through float32 copies and merges blocks computed anew with the first ones, so there it says something of the usual
 step only.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import time
 from typing import Any
 
 import jax
@@ -27,9 +30,15 @@ from ue_jax.core.procedure import Procedure
 from ue_jax.forget import graddiff
 from ue_jax.models import transformer
 from ue_jax.models.model import Model
+from ue_jax.parallel import spread
 
 SHAPE = dict(vocabulary=32000, width=4096, heads=32, hidden=11008)
 DEPTH = 32
+WAYS = {  # what is said of a way of building the network -> remat, scan, adapters beside the weights
+  "everything kept": (False, False, True), "blocks computed anew (remat)": (True, False, True),
+  "remat, scanned": (True, True, True), "remat, merged": (True, False, False),
+  "everything kept, merged": (False, False, False),
+}  # fmt: skip
 
 
 def request(model: Model, params: Any, rows: int, tokens: int) -> Request:
@@ -46,9 +55,9 @@ def weights(model: Model) -> Any:
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), made)
 
 
-def shapes(asked: Any, depth: int, remat: bool) -> tuple[Procedure, Any, Any]:
+def shapes(asked: Any, depth: int, remat: bool, scan: bool = False, beside: bool = True) -> tuple[Procedure, Any, Any]:
   """The procedure, the shapes of its state, and a batch."""
-  model = transformer.model(**SHAPE, depth=depth, remat=remat)
+  model = transformer.model(**SHAPE, depth=depth, remat=remat, scan=scan)._replace(adapts=beside)
   rows = asked.rows // 2
   procedure = graddiff.method(forget_batch=rows, retain_batch=rows, lora=dict(rank=asked.rank))
   begin = lambda key, params: procedure.init(key, request(model, params, rows, asked.tokens))
@@ -79,19 +88,41 @@ def temporary(asked: Any, depth: int) -> int:
   return jax.jit(procedure.step, donate_argnums=0).lower(state, batch).compile().memory_analysis().temp_size_in_bytes
 
 
+def build(asked: Any, depth: int, scan: bool) -> tuple[float, float, int]:
+  """Seconds of CPU time to trace and to compile a step of so many blocks, and the bytes it needs beside its state."""
+  jax.config.update("jax_enable_compilation_cache", False)  # what an earlier run compiled would be read
+  procedure, state, batch = shapes(asked, depth, remat=True, scan=scan)
+
+  def step(moving, still, batch):  # as `parallel.spread` gives it to the compiler
+    state, metrics = procedure.step(spread.joined(moving, still), batch)
+    return spread.parted(state)[0], metrics
+
+  marks = [time.process_time()]
+  lowered = jax.jit(step, donate_argnums=0).lower(*spread.parted(state), batch)
+  marks.append(time.process_time())
+  memory = lowered.compile().memory_analysis()
+  return marks[1] - marks[0], time.process_time() - marks[1], memory.temp_size_in_bytes
+
+
 def main() -> None:
   """Prints a line a figure, GiB."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   for name, value in (("rank", 8), ("rows", 4), ("tokens", 512)):
     parser.add_argument(f"--{name}", type=int, default=value)
   parser.add_argument("--compile", type=int, nargs="*", default=())
+  parser.add_argument("--build", type=int, default=0)
   asked = parser.parse_args()
   tell = lambda what, value: print(f"{what:55s} {value / 2**30:6.2f} GiB", flush=True)
-  for remat in (False, True):
-    _, state, batch = shapes(asked, DEPTH, remat)
-    if not remat:
+  for i, (way, how) in enumerate(WAYS.items()):
+    _, state, batch = shapes(asked, DEPTH, *how)
+    if i == 0:
       tell("state: weights, adapters, moments", size(state))
-    tell(f"backward, {'blocks computed anew (remat)' if remat else 'everything kept'}", backward(state, batch))
+    tell(f"backward, {way}", backward(state, batch))
+  for scan in (True, False) if asked.build else ():
+    traced, compiled, more = build(asked, asked.build, scan)
+    what = f"{asked.build} blocks {'scanned' if scan else 'one by one'}"
+    print(f"{what}: traced in {traced:.1f} s, compiled in {compiled:.1f} s of CPU time", flush=True)
+    tell("  temporary", more)
   found = {depth: temporary(asked, depth) for depth in asked.compile}
   for depth, value in found.items():
     tell(f"temporary, compiled for {jax.default_backend()}, {depth} blocks", value)

@@ -115,3 +115,28 @@ def test_what_does_not_fit_is_named(key):
     lora.split(moved, base(), 2, 1.0)
   with pytest.raises(Invalid, match="rank"):
     lora.split(base(), base(), 13, 1.0)
+
+
+@pytest.mark.parametrize("scan, where", [
+  (False, lora.LINEAR), (True, lora.LINEAR), (True, "block_1/(q|down)/"), (False, "head|k/kernel"),
+])
+def test_adapters_beside_the_parameters_give_what_merged_ones_give(key, scan, where):
+  net, ids = transformer.model(13, 16, 2, 4, 2, 12, scan=scan), np.arange(6, dtype=np.int32)[None]
+  params, _ = net.init(key, ids)
+  adapters = jax.tree.map(lambda x: x + 0.1, lora.init(key, params, 2, where))
+  loss = lambda join: jax.jit(jax.value_and_grad(
+    lambda adapters: jnp.mean(jnp.square(net.apply(join(params, adapters, 1.5), ids).logits))))(adapters)  # fmt: skip
+  (value, slope), (wanted, reference) = loss(lora.Beside), loss(lora.merge)
+  np.testing.assert_allclose(value, wanted, rtol=1e-5)
+  assert value != jnp.mean(jnp.square(net.apply(params, ids).logits))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * max(1, abs(b).max())), slope, reference)
+  wrong = {"block_0/q/kernel": {"a": jnp.ones((16, 1)), "b": jnp.ones((1, 3))}}
+  with pytest.raises(Invalid, match="adapters.block_0/q/kernel"):
+    net.apply(lora.Beside(params, wrong, 1.0), ids)
+
+
+def test_beside_weights_in_16_bits_they_give_nearly_what_they_give_beside_wide_ones():
+  half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), base())
+  out, wanted = run(lora.Beside(half, trained(), 2.0)), run(lora.merge(base(), trained(), 2.0))
+  far = abs(run(base()) - wanted).max()
+  assert out.dtype == jnp.float32 and abs(out - wanted).max() < 0.1 * abs(wanted).max() < far

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,17 @@ from ue_jax.core.tree import named_leaves, named_map
 LINEAR = r"block_\d+/(q|k|v|o|gate|up|down)/kernel$"  # the seven linear maps of a decoder's blocks
 STARTS = ("uniform", "orthogonal")
 Adapters = dict[str, dict[str, jax.Array]]
+
+
+class Beside(NamedTuple):
+  """Parameters with adapters beside them, for models that take such (`Model.adapts`).
+
+  They give what `merge` gives, but as `x W + scale (x A) B`: no second W is made, and no gradient as large as W.
+  """
+
+  params: Any
+  adapters: Mapping[str, Mapping[str, jax.Array]]
+  scale: jax.Array | float
 
 
 def init(
@@ -73,10 +84,7 @@ def merge(params: Any, adapters: Mapping[str, Mapping[str, jax.Array]], scale: j
   Raises:
     Invalid: for an adapter whose name or shape does not fit.
   """
-  shapes = {name: jnp.shape(leaf) for name, leaf in named_leaves(params)}
-  for name, adapter in adapters.items():
-    made = (adapter["a"].shape[0], adapter["b"].shape[1])
-    require(shapes.get(name) == made, f"adapters.{name}", made, f"the base has {shapes.get(name, 'no such kernel')}")
+  check(params, adapters)
 
   def one(name, leaf):
     if name not in adapters:
@@ -85,6 +93,14 @@ def merge(params: Any, adapters: Mapping[str, Mapping[str, jax.Array]], scale: j
     return (leaf.astype(jnp.float32) + change).astype(leaf.dtype)
 
   return named_map(one, params)
+
+
+def check(params: Any, adapters: Mapping[str, Mapping[str, jax.Array]]) -> None:
+  """Raises `Invalid` for an adapter whose name or shape does not fit."""
+  shapes = {name: jnp.shape(leaf) for name, leaf in named_leaves(params)}
+  for name, adapter in adapters.items():
+    made = (adapter["a"].shape[0], adapter["b"].shape[1])
+    require(shapes.get(name) == made, f"adapters.{name}", made, f"the base has {shapes.get(name, 'no such kernel')}")
 
 
 def split(params: Any, base: Any, rank: int, scale: jax.Array | float, where: str = LINEAR) -> Adapters:

@@ -35,6 +35,7 @@ class Model(NamedTuple):
     convolutional: True if it has convolutions of XLA on CPUs, which lose their threads inside loops there.
     cache: `(params, batch, slots) -> state` of language models: room for `slots` tokens of each of `batch` texts, to
       be given to `apply` as its state; None where there is none.
+    adapts: True if `apply` takes a `lora.Beside` in the place of `params`.
     context: tokens of the longest text that a language model was made for; None where no limit is known.
   """
 
@@ -43,6 +44,7 @@ class Model(NamedTuple):
   convolutional: bool = False
   cache: Callable[..., Any] | None = None
   context: int | None = None
+  adapts: bool = False
 
 
 def tap(taps: Taps, site: str, value: jax.Array) -> jax.Array:

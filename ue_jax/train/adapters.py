@@ -43,17 +43,20 @@ def subject_of(key: jax.Array, subject: Subject, rank: int, scale: Any, where: s
 
   For arguments see `models.lora.init` and `merge`.
   """
-  apply = jax.tree_util.Partial(_Merged(subject.model.apply), subject.params, jnp.asarray(scale, jnp.float32))
+  adapted = _Adapted(subject.model.apply, subject.model.adapts)
+  apply = jax.tree_util.Partial(adapted, subject.params, jnp.asarray(scale, jnp.float32))
   made = lambda key: lora.init(key, subject.params, rank, where, start)
   model = Model(lambda key, inputs: (made(key), subject.state), apply, subject.model.convolutional)
   return subject._replace(model=model, params=made(key))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Merged:
+class _Adapted:
   """An adapted forward pass; equal for the same `apply`, so that what was compiled for it is found again."""
 
   apply: Callable
+  beside: bool
 
   def __call__(self, base: Any, scale: Any, adapters: Any, inputs: Any, **more: Any) -> Any:
-    return self.apply(lora.merge(base, adapters, scale), inputs, **more)
+    join = lora.Beside if self.beside else lora.merge
+    return self.apply(join(base, adapters, scale), inputs, **more)
