@@ -7,8 +7,8 @@ method with a retain term takes `pairing` and `retain_sets`. Data, model and tra
 
   python -m experiments.run --config configs/forget/pairing.py:tiny --workdir runs/pairing   # minutes, 2 cores
 
-Expect at `tiny`, exact match (mean of three seeds of the training and of the method; forget is .00 everywhere, .04 with
-the random pairing; before, all are 1.00):
+Expect at `tiny`, exact match (mean of three seeds of the training and of the method, taken by calls of the methods with
+these settings; forget is .00 everywhere, .04 with the random pairing; before, all are 1.00):
 
                         neighbour   far    world   math
   GradDiff, far            .37      .98    1.00    1.00     24 samples a step of each set
