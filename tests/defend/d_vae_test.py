@@ -74,7 +74,7 @@ def test_rates_are_held_near_their_targets_and_other_rows_keep_their_bytes(after
 
 
 def test_the_three_parts_of_the_loss_by_hand():
-  net = disentangled.model(latent=2, width=4)
+  net = disentangled.auto_encoder(latent=2, width=4)
   x, classes = to_float(jnp.asarray(NOISY[:3])), jnp.eye(4)[:3]
   params, _ = net.init(jax.random.key(0), (x, classes))
   out = jax.jit(net.apply)(params, (x, classes))

@@ -69,7 +69,7 @@ def defend(
   for name, value in dict(first=first, second=second, lam=lam).items():
     good = not isinstance(value, (int, float)) or 0 <= value < float("inf")
     require(good, f"defend.{name}", value, "give a number, 0 or more")
-  net, half = disentangled.model(latent, width), steps // 2
+  net, half = disentangled.auto_encoder(latent, width), steps // 2
   rows = batches.epochs("train", batch_size, ("image", label))
 
   def start(key, data: Data):

@@ -57,7 +57,7 @@ class Disentangled(nn.Module):
     return out, jnp.concatenate([mean.reshape(len(x), -1), spread.reshape(len(x), -1)], axis=-1)
 
 
-def model(latent: int = 8, width: int = 32) -> Model:
+def auto_encoder(latent: int = 8, width: int = 32) -> Model:
   """A model of `(pictures [b, h, w, c], classes float32 [b, k])`, the classes as rows of an identity matrix.
 
   `Out.logits` float32 `[b, h, w, 2 c]`: the picture as decoded, in (0, 1), and what is added to it, of any size and
