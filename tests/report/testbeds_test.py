@@ -36,12 +36,17 @@ def test_the_table_shows_claim_and_result():
     assert shown in text
 
 
+# rows for which no figure was stated
+UNSTATED = {"kgtiny": {"IDK", "SatImp", "RMU", "adaptive RMU", "task vector", "WHP", "SURE"}}
+
+
 @pytest.mark.parametrize("bed", testbeds.TESTBEDS, ids=lambda bed: bed.id)
 def test_a_testbed_has_a_config_whose_rows_its_figures_name(bed):
   assert testbeds.testbed(bed.id) is bed and (ROOT / bed.config).is_file()
   config = importlib.import_module(bed.config.removesuffix(".py").replace("/", ".")).get_config("small")
   rows = {"original", "reference", *config.method}
-  assert {one.row for one in bed.figures} == rows
+  named, unstated = {one.row for one in bed.figures}, UNSTATED.get(bed.id, set())
+  assert named | unstated == rows and not named & unstated
   pairs = [(one.row, one.score) for one in bed.figures]
   assert len(pairs) == len(set(pairs)) and len(config.seeds) == 3
   for one in bed.figures:  # the figure that was claimed lies in its own range
