@@ -99,7 +99,7 @@ def methods(head: str, epoch: int) -> dict:
     scrub_r=dict(name="forget.scrub", rate=2e-3, forget_steps=max(epoch // 9, 1), retain_steps=epoch, holdout="test"),
     bad_teacher=dict(name="forget.bad_teacher", rate=1e-3, steps=20 * epoch // 9),
     influence=dict(name="forget.influence", alpha=5.0),
-    influence_cg=dict(name="forget.influence_cg", damping=0.1),
+    influence_cg=dict(name="forget.influence_cg", damping=10.0, alpha=50.0),
     fisher=dict(name="forget.fisher", alpha=1e-13, limit=0.02),
     weight_noise=dict(name="forget.weight_noise", size=0.3),
     amnesiac=dict(name="forget.amnesiac", repair_steps=20 * epoch, repair_rate=2e-3),

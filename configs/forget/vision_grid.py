@@ -13,7 +13,7 @@ methods and their settings are those of `configs/forget/baselines.py`. Controls:
   python -m experiments.sweep --config configs/forget/vision_grid.py:small --workdir runs/vision  # 3 seeds
   python -m experiments.run --config configs/forget/vision_grid.py         --workdir runs/vision --config.data.path=DIR
   python -m experiments.run --config configs/forget/vision_grid.py:cifar --config.data.path=DIR --config.model.path=FILE
-  python -m experiments.run --config configs/forget/vision_grid.py:cifar_class --config.data.path=DIR \
+  python -m experiments.run --config configs/forget/vision_grid.py:cifar_weights --config.data.path=DIR \
     --config.model.path=FILE
 
 The page has the table (mean and standard deviation over seeds), forgetting beside what remains beside privacy, the
@@ -33,7 +33,7 @@ from ml_collections import ConfigDict
 from configs.common import sizes
 from configs.forget import baselines
 
-CIFAR = ("cifar", "cifar_class", "cifar_weights")  # a ResNet-20 that begins with given weights
+CIFAR = ("cifar", "cifar_weights")  # a ResNet-20 that begins with given weights
 PAPERS = dict(  # rows beside the baselines
   laf=dict(
     name="forget.laf", latent=8, widths=(32, 16), fit_steps=2400, fit_forget_steps=1200, steps=160, rate=3e-4,
@@ -64,41 +64,37 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def released(size: str) -> ConfigDict:
-  """Pictures of CIFAR-10 and a ResNet-20 with given weights: forgets 400 pictures, one class, or (weights) nothing."""
+  """CIFAR-10 and a ResNet-20 with given weights, which are measured as they are, or trained on and made to forget."""
   config = ConfigDict()
   config.title = f"Picture unlearning: ResNet-20 from given weights ({size})"
-  config.data = dict(name="data.tfds", source="cifar10", path="", train=1200, test=1900)
+  config.data = dict(name="data.tfds", source="cifar10", path="", train=1200)
   config.model = dict(name="models.resnet", depth=20, stem="cifar", normalise="imagenet", path="")
-  config.measure = dict(unlearning=dict(name="audit.unlearning"))
   if size == "cifar_weights":
-    config.data.test = 0  # all
     config.measure = dict(utility=dict(name="audit.utility", sets=("train", "test")))
-  elif size == "cifar_class":
-    config.data.update(train=1600, forget_classes=(0,))
-    config.method = on_resnet(steps=40, rate=5e-3)
-  else:
-    config.data.forget_unseen = 400
-    config.train = dict(
-      name="train.supervised", steps=75, batch_size=64, rate=2e-2, optimizer="sgd", schedule="cosine", momentum=0.9,
-    )
-    config.reference = True
-    config.method = dict(again=dict(name="forget.retrain", again=1), **on_resnet(steps=40, rate=1e-2))
-    config.measure.representation = dict(name="audit.representation", sets=("forget", "test"))
-  return config
-
-
-def on_resnet(steps: int, rate: float) -> dict:
-  """Six methods, a new last layer and noise, by stochastic gradients in batches of 64."""
-  sgd = dict(steps=steps, rate=rate, optimizer="sgd")
-  return dict(
-    fine_tune=dict(name="forget.fine_tune", **sgd),
-    l1_sparse=dict(name="forget.fine_tune", l1=1e-4, **sgd),
-    neggrad_plus=dict(name="forget.neggrad_plus", alpha=0.9, forget_batch=32, retain_batch=32, **sgd),
-    salun=dict(name="forget.salun", **sgd),
-    scrub=dict(
-      name="forget.scrub", passes=3, max_passes=2, forget_steps=6, retain_steps=13, rate=rate, optimizer="sgd",
-    ),
-    bad_teacher=dict(name="forget.bad_teacher", **sgd),
-    eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", **sgd),
-    weight_noise=dict(name="forget.weight_noise", size=0.1),
+    return config
+  config.data.update(test=1900, forget_unseen=400)
+  config.train = dict(
+    name="train.supervised", steps=75, batch_size=64, rate=2e-2, optimizer="sgd", schedule="cosine", momentum=0.9,
   )
+  config.reference = True
+  sgd = dict(steps=40, optimizer="sgd")
+  config.method = dict(
+    again=dict(name="forget.retrain", again=1),
+    fine_tune=dict(name="forget.fine_tune", rate=1e-2, **sgd),
+    l1_sparse=dict(name="forget.fine_tune", l1=1e-4, rate=1e-2, **sgd),
+    neggrad_plus=dict(
+      name="forget.neggrad_plus", alpha=0.9, rate=3e-3, clip=1.0, forget_batch=32, retain_batch=32, **sgd,
+    ),
+    salun=dict(name="forget.salun", rate=5e-4, **sgd),
+    scrub=dict(
+      name="forget.scrub", passes=3, max_passes=2, forget_steps=6, retain_steps=13, rate=2e-3, optimizer="sgd",
+    ),
+    bad_teacher=dict(name="forget.bad_teacher", share=1.0, rate=3e-4, **sgd),
+    eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", rate=1e-2, **sgd),
+    weight_noise=dict(name="forget.weight_noise", size=0.05),
+  )
+  config.measure = dict(
+    unlearning=dict(name="audit.unlearning"),
+    representation=dict(name="audit.representation", sets=("forget", "test")),
+  )
+  return config
