@@ -102,5 +102,5 @@ def methods(head: str, epoch: int) -> dict:
     influence_cg=dict(name="forget.influence_cg", damping=10.0, alpha=50.0),
     fisher=dict(name="forget.fisher", alpha=1e-13, limit=0.02),
     weight_noise=dict(name="forget.weight_noise", size=0.3),
-    amnesiac=dict(name="forget.amnesiac", repair_steps=20 * epoch, repair_rate=2e-3),
+    amnesiac=dict(name="forget.amnesiac", repair_steps=70 * epoch, repair_rate=2e-3),
   )
