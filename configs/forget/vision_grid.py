@@ -87,7 +87,7 @@ def released(size: str) -> ConfigDict:
     ),
     salun=dict(name="forget.salun", rate=5e-4, **sgd),
     scrub=dict(
-      name="forget.scrub", passes=3, max_passes=2, forget_steps=6, retain_steps=13, rate=2e-3, optimizer="sgd",
+      name="forget.scrub", passes=3, max_passes=2, forget_steps=6, retain_steps=13, rate=2e-4, optimizer="sgd",
     ),
     bad_teacher=dict(name="forget.bad_teacher", share=1.0, rate=3e-4, **sgd),
     eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", rate=1e-2, **sgd),
