@@ -20,12 +20,12 @@ The page has the table (mean and standard deviation over seeds), forgetting besi
 confusions of classes before and after, and the features. `sisa` needs shards that were trained as such and is measured
 in `baselines.py:sisa`.
 
-Expect at `small` average gaps from .026 (`neggrad_plus`; floor .018) to .094 (`original`); beyond that are
-`boundary_expand`, `amnesiac`, and `influence_cg`, which ruins one seed. All but the last two are relearnt within 8
-steps on average, where the reference takes 52: docs/results/forget_vision.md has all figures but those of `laf` and
-`hamu`, which came later. These have the settings of their own configs, made for a whole digit; on a random tenth they
-do little (seed 0: gaps .086 and .073, the original's .085), and `hamu` needs the relative quota, since the gradients of
-a converged network are too short for the absolute one. The full size (ResNet-18, CIFAR-10, one GPU) was not run.
+Expect at `small` average gaps from .017 (`amnesiac`, which costs two trainings; floor .018) and .026 (`neggrad_plus`)
+to .094 (`original`); beyond that are `boundary_expand` and `laf`. All but `amnesiac` are relearnt within 8 steps on
+average, where the reference takes 52: docs/results/forget_vision.md has all figures. `laf` and `hamu` have the settings
+of their own configs, made for a whole digit; on a random tenth they do little (.097 and .074), and `hamu` needs the
+relative quota, since the gradients of a converged network are too short for the absolute one. The full size (ResNet-18,
+CIFAR-10, one GPU) was not run.
 """
 
 from ml_collections import ConfigDict
