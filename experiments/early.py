@@ -7,13 +7,16 @@ import inspect
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.check import argument, make, takes
 from experiments.plan import Plan, Stage
+from ue_jax.core import keys
 from ue_jax.core.build import find
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.models import weights as files
 from ue_jax.models.model import Model
 from ue_jax.train import batches
 
@@ -98,6 +101,16 @@ def words(subject: Subject, data: Data) -> None:
     require(largest < known, "data.arrays[ids]", largest, fix)
 
 
+def network(stage: Stage, subject: Subject, data: Data) -> None:
+  """Raises Invalid, naming the file, if the weights of `config.model` are those of another network than it describes.
+
+  Looked at once there are pictures: layers too many would be left out silently.
+  """
+  if "place" in stage.parts and "image" in data.arrays:
+    wanted = jax.eval_shape(subject.model.init, keys.key(0), data.arrays["image"][:1])
+    files.check((subject.params, subject.state), wanted, stage.config["path"])
+
+
 def weights(stage: Stage) -> None:
   """Raises Invalid unless pretrained weights, a file or a folder with safetensors, are there.
 
@@ -113,4 +126,4 @@ def weights(stage: Stage) -> None:
     at = pathlib.Path(path)
     there = at.is_file() or (bool(path) and any(at.glob("*.safetensors")))
     fix = "give the file of its weights, or the folder that holds them in safetensors"
-    require(there, "surrogate.path", path, fix)
+    require(there, f"{stage.parts.get('place', 'surrogate')}.path", path, fix)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import early, store
+from experiments import early, released, store
 from experiments.check import argument, make, takes
 from experiments.plan import Plan, Stage
 from ue_jax.core import keys
@@ -97,10 +97,9 @@ class Results:
   def model(self, stage: Stage) -> Model:
     """The network of a stage that makes a Subject."""
     if _pretrained(stage):
-      config, sizes = {k: v for k, v in stage.config.items() if k != "path"}, {}
-      config = dict(stage.config) if takes("model", config, "path") else config
+      config, sizes = released.network(stage.config), {}
     else:
-      config = stage.parts["model"]
+      config = released.network(stage.parts["model"])
       sizes = _sizes(config, self(stage.needs["data"]), stage.parts.get("label", "label"))
     name = store.digest([config, sizes])
     if name not in self._models:  # one object a network: compiled functions are found again by it
@@ -239,8 +238,12 @@ def prepare(results: Results, stage: Stage, needs: Mapping[str, Any]) -> tuple[C
     offered["checkpoints"] = tuple(points)
   factory = lambda **changed: make(stage.kind, stage.config, **offered, **changed)
   problem = _problem(needs) if "subject" in needs else needs["data"]
-  for subject in (needs[role] for role in ("start", "subject") if role in needs):
-    early.words(subject, problem.data if isinstance(problem, Request) else problem)
+  data = problem.data if isinstance(problem, Request) else problem
+  for role in ("start", "subject"):
+    if role in needs:
+      early.words(needs[role], data)
+      if _pretrained(made := results.plan.stages[stage.needs[role]]):
+        early.network(made, needs[role], data)
   return factory, problem
 
 

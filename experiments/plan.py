@@ -13,8 +13,9 @@ methods share one original model. Config fields read here (absent ones are skipp
   labellings                    the tasks of the unauthorised trainers: names of label arrays
   paint                         `dict(name="data.folder", path=DIR, captions=FILE)`: pictures that are protected by
                                 their captions alone; the protection is made with `data`
-  model, train                  the network and how it is trained; a model with a `path` (`models.decoder`) has weights
-                                already: training goes on from them, and without `train` they are taken as they are
+  model, train                  the network and how it is trained; a model with a `path` (`models.decoder`,
+                                `models.resnet`) has weights already: training goes on from them, and without `train`
+                                they are taken as they are
   thieves, cross                named changes to `model` and `train`: who trains on what was protected, see below
   reference                     True, or the stage that makes the control (`forget.retrain`); its field `train` changes
                                 single fields of `train`
@@ -167,7 +168,7 @@ def _training(config, data, add, label, seed, title, role="config"):
     return start
   for part in ("model", "train"):
     require(part in config, f"{role}.{part}", "(missing)", f"say which {part}, as dict(name='...')")
-  check("model", config["model"], f"{role}.model")
+  check("pretrained" if start else "model", config["model"], f"{role}.model")
   stage = config["train"]
   if label and takes("train", stage, "label"):
     stage = {**stage, "label": label}

@@ -1,4 +1,8 @@
-"""What a plan adds where `config.model` names a released model: its weights to begin with, its tokenizer for texts."""
+"""What a plan adds where `config.model` names a released model: its weights to begin with, its tokenizer for texts.
+
+A released model is a network with a `path`: one that describes itself there and takes it (`models.decoder`), or any
+that can `load` weights (`models.resnet`), whose other fields must describe the network of the file.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ def words(config: Mapping[str, Any]) -> dict[str, Any]:
   check("data", config["data"], "config.data")
   if not has_weights(config) or not takes("data", config["data"], "encode"):
     return {}
-  check("model", config["model"], "config.model")
+  check("pretrained", config["model"], "config.model")
   return {"words": config["model"]}
 
 
@@ -40,12 +44,18 @@ def weights(config: Mapping[str, Any], add: Callable[..., str], role: str = "con
   """
   if not has_weights(config):
     return None
-  check("model", config["model"], f"{role}.model")
+  check("pretrained", config["model"], f"{role}.model")
   if "train" in config:
     check("train", config["train"], f"{role}.train")
     fix = f"choose one that can go on from the weights in {role}.model.path, as train.language"
     require(takes("train", config["train"], "start"), f"{role}.train.name", config["train"]["name"], fix)
-  return add("pretrained", config["model"], title=short(config["model"]))
+  return add("pretrained", config["model"], parts={"place": f"{role}.model"}, title=short(config["model"]))
+
+
+def network(model: Mapping[str, Any]) -> dict[str, Any]:
+  """The arguments of the factory of a network that may come with weights: without `path`, unless it reads that."""
+  bare = {name: value for name, value in model.items() if name != "path"}
+  return dict(model) if takes("model", bare, "path") else bare
 
 
 def again(

@@ -5,6 +5,7 @@ import pytest
 
 from ue_jax.audit import outputs
 from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data
 
 
 def test_everything_equals_one_direct_pass(request_pictures):
@@ -20,6 +21,29 @@ def test_everything_equals_one_direct_pass(request_pictures):
   np.testing.assert_allclose(one.log_probs(), jax.nn.log_softmax(out.logits), atol=1e-5)
   assert one.logits.dtype == np.float64 and len(said["train"].labels) == 90
   assert one.hits().mean() == pytest.approx(np.mean(np.argmax(out.logits, -1) == one.labels))
+
+
+def test_one_subject_is_computed_once_and_another_one_or_other_pictures_are_not_taken_for_it(
+  request_pictures, monkeypatch
+):
+  subject, data, passes = request_pictures.subject, request_pictures.data, []
+  forward = outputs.forward
+  monkeypatch.setattr(outputs, "_SEEN", type(outputs._SEEN)())
+  monkeypatch.setattr(outputs, "forward", lambda *given: passes.append(given) or forward(*given))
+  logits = lambda subject, data=data: outputs.outputs(subject, data, ("test",), "shape")["test"].logits
+  first = logits(subject)
+  first_again = logits(subject._replace(history={"loss": np.zeros(3)}))
+  assert len(passes) == 1
+  np.testing.assert_array_equal(first, first_again)
+  doubled = subject._replace(params=jax.tree.map(lambda x: 2 * x, subject.params))
+  image = data.arrays["image"].copy()
+  image[data.sets["test"][0]] ^= 255
+  other = Data({**data.arrays, "image": image}, data.sets, data.info)
+  assert not np.allclose(logits(doubled), first) and not np.allclose(logits(subject, other)[0], first[0])
+  assert len(passes) == 3
+  mutable = subject._replace(params=jax.tree.map(np.array, subject.params))
+  jax.tree.leaves(mutable.params)[0][...] = logits(mutable).sum()
+  assert not np.allclose(logits(mutable), first), "what can be written to is computed anew"
 
 
 @pytest.mark.parametrize("gap", [0.0, 3.0, 40.0, 300.0])

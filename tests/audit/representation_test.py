@@ -22,7 +22,7 @@ def bed():
   pytest.importorskip("sklearn")
   said = config.get_config("tiny").to_dict()
   make = lambda kind, **more: build(kind, said[kind].pop("name"), **{**said[kind], **more})
-  data, model = make("data"), make("model", widths=(64, 32))
+  data, model = make("data"), make("model")
   train = make("train", model=model, steps=300)
   original = fit(train, data)
   asked = Request(original, data, original=original)
@@ -32,8 +32,9 @@ def bed():
     pseudo_label=pseudo_label.method(), eu_1=fine_tune.method(fresh=True, trainable="head", steps=150, rate=5e-3),
   )  # fmt: skip
   models = {"original": original, "reference": asked.reference} | {n: fit(m, asked) for n, m in methods.items()}
-  measure = representation.measure(sites=("block_0",), downstream=("test:parity",))
-  scores = {name: fit(measure, asked._replace(subject=one)) for name, one in models.items()}
+  plain, deep = representation.measure(), representation.measure(sites=("block_0",), downstream=("test:parity",))
+  how = lambda name: deep if name in ("reference", "head_only") else plain
+  scores = {name: fit(how(name), asked._replace(subject=one)) for name, one in models.items()}
   return asked, models, scores
 
 
@@ -48,16 +49,16 @@ def test_training_again_passes_everything(bed):
 @pytest.mark.parametrize("name", ["head_only", "eu_1"])
 def test_what_changed_the_last_layer_only_passes_by_accuracies_and_is_exposed_by_features(bed, name):
   again, foiled = bed[2]["again"], bed[2][name]
-  assert foiled["AGL"].value >= 0.93  # by what is usually looked at it is as good as training again
+  assert foiled["AGL"].value >= 0.95  # by what is usually looked at it is as good as training again
   assert foiled["cka_original/forget_test"].value >= 0.9999 > foiled["cka_original/forget_test"].target + 0.05
-  assert foiled["cka/forget_test"].value <= again["cka/forget_test"].value - 0.05
+  assert foiled["cka/forget_test"].value <= again["cka/forget_test"].value - 0.1
   assert foiled["cka/forget_test"].value == pytest.approx(bed[2]["original"]["cka/forget_test"].value)
 
 
 def test_the_order_by_features_is_training_again_then_pseudo_labels_then_nothing(bed):
   cka = {name: scores["cka/forget_test"].value for name, scores in bed[2].items()}
   assert 1 > cka["again"] > cka["pseudo_label"] > cka["original"]
-  assert cka["again"] >= 0.85
+  assert cka["again"] >= 0.9
 
 
 def test_a_probe_of_a_network_that_never_learnt_is_high_and_a_network_without_use_fails_the_accuracies(bed):
@@ -71,6 +72,8 @@ def test_scores_are_those_of_the_parts_on_the_same_arrays(bed):
   said = [outputs.outputs(models[name], data, ("train", "forget_test", "test")) for name in ("head_only", "reference")]
   x, y = (many["forget_test"].inside["features"] for many in said)
   assert one["cka/forget_test"].value == pytest.approx(alignment.cka(x, y))
+  whole = [many["test"].inside["features"] for many in said]
+  assert abs(alignment.cka(*whole, "unbiased") - alignment.cka(*whole)) <= 0.005  # of 500 samples
   bank = said[0]["train"]
   found = votes.predict(bank.inside["features"], bank.labels, x)
   assert one["knn/forget_test"].value == pytest.approx(np.mean(found == said[0]["forget_test"].labels))

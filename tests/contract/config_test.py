@@ -1,5 +1,6 @@
 """Every config builds in every size, quickly, without jax; every field of a stage is an argument of its factory."""
 
+import importlib
 import inspect
 import json
 import pathlib
@@ -68,7 +69,8 @@ def stages(config, prefix="config"):
       many = {"": value} if isinstance(value.get("name"), str) else value
       for name, stage in many.items():
         if isinstance(stage, Mapping) and stage.get("name"):
-          yield KINDS[key], stage, f"{prefix}.{key}" + (f".{name}" if name else "")
+          own = described(stage) if key == "model" else stage
+          yield KINDS[key], own, f"{prefix}.{key}" + (f".{name}" if name else "")
           if isinstance(stage.get("surrogate"), Mapping):
             yield from stages({"surrogate": stage["surrogate"]}, f"{prefix}.{key}.{name}")
     elif key == "reference" and isinstance(value, Mapping):
@@ -78,6 +80,14 @@ def stages(config, prefix="config"):
         yield "model", {k: v for k, v in value.items() if k != "path"}, f"{prefix}.surrogate"
       else:
         yield from stages(value, f"{prefix}.surrogate")
+
+
+def described(stage):
+  """A network without the `path` of its weights, which `load` reads, unless the network itself is described there."""
+  module = importlib.import_module(f"ue_jax.{stage['name']}")
+  apart = "path" in stage and "path" not in inspect.signature(module.model).parameters
+  assert not apart or callable(getattr(module, "load", None)), f"{stage['name']} loads no weights"
+  return {k: v for k, v in stage.items() if k != "path" or not apart}
 
 
 def test_configs_of_several_rooms_were_found():

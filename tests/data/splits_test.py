@@ -53,6 +53,25 @@ def test_known_rows_are_balanced_and_in_no_other_set(data):
   assert not np.array_equal(out.sets["known"], splits.known(data, 9, seed=2).sets["known"])
 
 
+def test_unseen_rows_move_from_test_to_train_and_are_what_is_to_be_forgotten(data):
+  out = check_data(splits.forget_unseen(data, 5, seed=1))
+  gone = set(out.sets["forget"].tolist())
+  assert len(gone) == 5 and gone < set(data.sets["test"].tolist())
+  assert set(out.sets["train"].tolist()) == set(data.sets["train"].tolist()) | gone
+  assert out.sets["retain"].tolist() == data.sets["train"].tolist()
+  assert set(out.sets["test"].tolist()) == set(data.sets["test"].tolist()) - gone
+  assert gone != set(splits.forget(data, unseen=5, seed=2).sets["forget"].tolist())
+
+
+@pytest.mark.parametrize("more, said", [
+  (dict(unseen=12), "data.forget_unseen = 12"), (dict(unseen=3, share=0.1), "data.forget_unseen = 3"),
+  (dict(unseen=3, classes=(0,)), "data.forget_unseen = 3"),
+])
+def test_unseen_rows_that_cannot_be_moved_are_named(data, more, said):
+  with pytest.raises(Invalid, match=said):
+    splits.forget(data, **more)
+
+
 def partition(out, data):
   forget, retain = set(out.sets["forget"].tolist()), set(out.sets["retain"].tolist())
   assert not forget & retain and forget | retain == set(data.sets["train"].tolist())

@@ -1,4 +1,4 @@
-"""A released decoder as the model of an experiment: taken as it is, trained further, unlearned."""
+"""A released model, a decoder or a ResNet, as that of an experiment: taken as it is, trained further, unlearned."""
 
 import json
 import pathlib
@@ -13,11 +13,15 @@ from experiments import command, early, pipeline, run
 from experiments.plan import plan
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
-from ue_jax.models import decoder
+from ue_jax.core.nouns import Request
+from ue_jax.core.procedure import convolves
+from ue_jax.forget import fine_tune
+from ue_jax.models import decoder, resnet, weights
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "llama_tied"
 LM = {"name": "models.decoder", "path": str(GOLDEN)}
 TRAIN = {"name": "train.language", "steps": 2, "batch_size": 4, "rate": 1e-3}
+NET = {"name": "models.resnet", "depth": 20, "width": 4, "normalise": "imagenet"}
 NPO = {"name": "forget.npo", "steps": 2, "rate": 1e-3, "forget_batch": 4, "retain_batch": 4}
 
 
@@ -89,6 +93,52 @@ def test_a_path_that_does_not_exist_is_one_line_and_exit_2(tokens, tmp_path, cap
   said = capsys.readouterr().err.strip()
   assert "\n" not in said and "model.path = 'no/such/folder'" in said
   assert not list((tmp_path / "out").glob("artefacts/*"))
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+  """A file with the weights of a small ResNet-20, under PyTorch's names."""
+  rng = np.random.default_rng(0)
+  kinds = {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1}
+  norm = lambda name, width: {f"{name}.{kind}": np.full(width, value) for kind, value in kinds.items()}
+  arrays = {"conv1.weight": rng.normal(size=(4, 3, 3, 3)), **norm("bn1", 4)}
+  arrays |= {"linear.weight": rng.normal(size=(10, 16)), "linear.bias": np.zeros(10)}
+  before = 4
+  for stage, width in enumerate((4, 8, 16), 1):
+    for block, layer in ((f"layer{stage}.{i}", j) for i in range(3) for j in (1, 2)):
+      arrays[f"{block}.conv{layer}.weight"] = 0.1 * rng.normal(size=(width, before, 3, 3))
+      arrays |= norm(f"{block}.bn{layer}", width)
+      before = width
+  path = tmp_path_factory.mktemp("resnet") / "net.npz"
+  weights.write(path, {name: np.float32(array) for name, array in arrays.items()})
+  return str(path)
+
+
+def seen(file, **more):
+  """An experiment on grey pictures of digits, which the statistics of three channels make pictures of three."""
+  data = {"name": "data.embedded", "source": "digits", "train": 40, "test": 20, "forget_share": 0.25}
+  return {"data": data, "model": {**NET, "path": file}, **more}
+
+
+def test_a_network_of_pictures_begins_with_its_weights_and_its_steps_are_not_scanned(weights_file, tmp_path):
+  params, _ = resnet.load(weights_file)
+  tune = {"name": "forget.fine_tune", "steps": 2, "retain_batch": 8}
+  sgd = {"name": "train.supervised", "steps": 0}
+  results, found = subjects(seen(weights_file, train=sgd, reference=True, method=tune), tmp_path)
+  for row in ("original", "reference"):
+    assert tree.fingerprint(found[row].params) == tree.fingerprint(params), row
+  assert tree.fingerprint(found["fine_tune"].params) != tree.fingerprint(params)
+  assert convolves(fine_tune.method(), Request(found["original"], results(results.plan.clean)))
+
+
+@pytest.mark.parametrize("more, said", [
+  ({"depth": 32}, r"net\.npz = '.*missing.*': the model needs"), ({"path": ""}, "config.model.path = ''"),
+])
+def test_weights_of_another_network_are_refused_and_so_is_no_file(weights_file, tmp_path, more, said):
+  config = seen(weights_file, method={"name": "forget.fine_tune", "steps": 1})
+  config["model"] = {**config["model"], **more}
+  with pytest.raises(Invalid, match=said):
+    subjects(config, tmp_path)
 
 
 def test_ids_beyond_the_words_of_the_model_are_named(tmp_path):

@@ -53,6 +53,15 @@ class Procedure(NamedTuple):
   convolutional: bool = False
 
 
+def convolves(procedure: Procedure, problem: Any) -> bool:
+  """Whether the steps have convolutions: the procedure says so, or it changes a model that has.
+
+  A method of unlearning is made before it is given its network, so it cannot say.
+  """
+  model = getattr(getattr(problem, "subject", None), "model", None)
+  return procedure.convolutional or bool(getattr(model, "convolutional", False))
+
+
 class Once(NamedTuple):
   """State of a procedure that has nothing to iterate: `key`, and the step counter."""
 

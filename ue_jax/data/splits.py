@@ -111,6 +111,24 @@ def forget_share(
   return _forget(data, rows, _random(rows, share, seed, field), field, share)
 
 
+def forget_unseen(data: Data, rows: int, seed: int = 0, *, within: str = "train", unseen: str = "test") -> Data:
+  """Moves `rows` random rows of `unseen` into `within`: they are the set `forget`, and what was there is `retain`.
+
+  Released weights have learned `within` and never saw `unseen`. Trained further on both they know `forget`; trained
+  further on `retain` alone they never saw it, which is training again for the price of training on.
+
+  Raises:
+    Invalid: for a number of rows below 1, or if nothing would be left of `unseen`.
+  """
+  inside, outside = _rows(data, within), _rows(data, unseen)
+  good = isinstance(rows, int) and 0 < rows < len(outside)
+  fix = f"give a number of rows from 1 on, fewer than the {len(outside)} of '{unseen}'"
+  require(good, "data.forget_unseen", rows, fix)
+  moved = np.sort(outside[stream.permutation(seed, "splits/unseen", len(outside))[:rows]])
+  sets = {within: np.concatenate([inside, moved]), unseen: np.setdiff1d(outside, moved)}
+  return _with(data, {**sets, "forget": moved, "retain": inside})
+
+
 def forget_index(data: Data, index: Sequence[int], *, within: str = "train") -> Data:
   """Sets `forget` (the rows of `within` with these identities) and `retain` (its other rows)."""
   rows = _rows(data, within)
@@ -120,16 +138,19 @@ def forget_index(data: Data, index: Sequence[int], *, within: str = "train") -> 
   return _forget(data, rows, rows[np.isin(known, np.asarray(index, np.int64))], "select.index", list(index))
 
 
-def forget(data: Data, share: float = 0.0, classes: Sequence[int] = (), seed: int = 0) -> Data:
-  """The data as `forget_share` or `forget_classes` gives it; unchanged for share 0 and no class.
+def forget(data: Data, share: float = 0.0, classes: Sequence[int] = (), seed: int = 0, unseen: int = 0) -> Data:
+  """The data as `forget_share`, `forget_classes` or `forget_unseen` gives it; unchanged for 0, no class and 0.
 
-  For factories of data with these two arguments.
+  For factories of data with these arguments.
 
   Raises:
-    Invalid: for both at once, or if `forget` or `retain` would be empty.
+    Invalid: for several at once, or if `forget` or `retain` would be empty.
   """
   both = share and len(classes)
   require(not both, "data.forget_share", share, "set it to 0, or name no forget_classes: one of the two")
+  require(not (unseen and (share or len(classes))), "data.forget_unseen", unseen, "set it to 0, or the others to none")
+  if unseen:
+    return forget_unseen(data, unseen, seed)
   if len(classes):
     return forget_classes(data, classes, field="data.forget_classes")
   return forget_share(data, share, seed, field="data.forget_share") if share else data

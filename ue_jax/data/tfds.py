@@ -17,7 +17,7 @@ _CHUNK = 512
 
 def data(
   source: str = "cifar10", path: str = "", train: int = 0, test: int = 0, seed: int = 0, size: int = 0,
-  forget_share: float = 0.0, forget_classes: Sequence[int] = (), known: int = 0,
+  forget_share: float = 0.0, forget_classes: Sequence[int] = (), forget_unseen: int = 0, known: int = 0,
 ) -> Data:
   """A prepared picture set, decoded once.
 
@@ -30,6 +30,8 @@ def data(
     size: side of the centre square to resize to, in pixels; 0 keeps the pictures, which must then be equal in size.
     forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole classes of `label`. Adds
       the sets `forget` and `retain`, and for classes `forget_test` and `retain_test`.
+    forget_unseen: instead: that many pictures of `test` are moved into `train`, and are what is to be forgotten. To
+      weights that were trained on the split they are new.
     known: rows of a further set `known`, taken out of `train`: what somebody has of clean pictures.
   Returns:
     Data with `image` uint8 `[n, height, width, 1 or 3]`, one labelling for each class label of the set
@@ -57,7 +59,7 @@ def data(
   arrays = {"image": arrays.pop(image), **arrays, "index": np.concatenate(index).astype(np.int32)}
   sets = {name: np.arange(ends[i], ends[i + 1], dtype=np.int32) for i, name in enumerate(("train", "test"))}
   found = _named(Data(arrays, sets, {"source": f"tfds/{source}"}), builder, labels, source)
-  return splits.forget(splits.known(found, known, seed), forget_share, forget_classes, seed)
+  return splits.forget(splits.known(found, known, seed), forget_share, forget_classes, seed, forget_unseen)
 
 
 def _builder(source: str, path: str) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from ue_jax.core import keys
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Subject
-from ue_jax.core.procedure import Procedure
+from ue_jax.core.procedure import Procedure, convolves
 from ue_jax.core.tally import Tally
 from ue_jax.parallel import mesh
 
@@ -89,7 +89,7 @@ def sweep(
   picks = [{name: jnp.asarray(column[i]) for name, column in hp.items()} for i in range(settings)]
   first = factory(**picks[0])
   if mode == "auto":
-    mode = "loop" if first.convolutional and not mesh.on_accelerator() else "vmap"
+    mode = "loop" if convolves(first, problem) and not mesh.on_accelerator() else "vmap"
   size = steps_per_call or (CHUNK if mesh.on_accelerator() else 1)
   lanes = {"loop": _loop, "vmap": _vmap, "pmap": _pmap}[mode](factory, hp, picks, problem, seed)
   states, curves = _go(lanes, first, problem, seed, size, _Watch(keeper, progress, stop))

@@ -18,7 +18,7 @@ import numpy as np
 from ue_jax.core import keys, tree
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Subject
-from ue_jax.core.procedure import Procedure
+from ue_jax.core.procedure import Procedure, convolves
 from ue_jax.core.tally import Tally
 from ue_jax.parallel import mesh, spread
 
@@ -85,7 +85,7 @@ def fit(
   state, t, curves = _resume(keeper, state, seed)
   still = spread.parted(state)[1]
   whole = lambda state: spread.joined(spread.collect(spread.parted(state)[0]), still)
-  size = steps_per_call or _chunk_size(procedure, state)
+  size = steps_per_call or _chunk_size(convolves(procedure, problem), procedure, state)
   runner = _Runner(procedure, problem, seed, size, mode, devices)
   saved, done, stop = t, _is_done(state), _latch(stop)
   while t < procedure.steps and not done:
@@ -160,12 +160,12 @@ def _programs(step: Callable, mode: str, devices: tuple | None, axes: spread.Axe
   return spread.spread(step, **to), *many
 
 
-def _chunk_size(procedure: Procedure, state: Any) -> int:
+def _chunk_size(convolutional: bool, procedure: Procedure, state: Any) -> int:
   """1 for convolutions or large states on CPU; else up to `CHUNK`, such that the period divides well.
 
   Each size compiles once. A step of a large state takes seconds there: a call of many could not be stopped.
   """
-  if not mesh.on_accelerator() and (procedure.convolutional or tree.size(state) > LARGE):
+  if not mesh.on_accelerator() and (convolutional or tree.size(state) > LARGE):
     return 1
   period = (procedure.every if procedure.probe else 0) or procedure.steps
   return next((k for k in range(CHUNK, CHUNK // 2, -1) if period % k == 0), CHUNK)
