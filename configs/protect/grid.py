@@ -61,10 +61,11 @@ reader sees too much of a digit for `orthogonal`: it takes the digit away with t
 `rem` do little on pictures of this size; their own configs say so. With standard deviations, the parity and CIFAR-10:
 docs/results/protect.md.
 
-`slow` and `transfer` are read beside it, at the same pictures and seeds. A purifying auto-encoder that knows the classes
-(`d_vae`) brings `tap` to .78, `error_min` a class to .86, noise a class to .82 and `cuda` nowhere (.20); a DenseNet learns
-most noise before digits (noise a class .40). `tap` made with a perceptron leaves .45 at most to five networks and .27 to
-a vision transformer, made with a ResNet it harms nobody else: the surrogate matters more than the method.
+`slow` and `transfer` are read beside it, at the same pictures and seeds. A purifying auto-encoder that knows the
+classes (`d_vae`) brings `tap` to .78, `error_min` a class to .86, noise a class to .82 and `cuda` nowhere (.20); a
+DenseNet learns most noise before digits (noise a class .40). `tap` made with a perceptron leaves .45 at most to five
+networks and .27 to a vision transformer, made with a ResNet it harms nobody else: the surrogate matters more than the
+method.
 
 `t2ue` never sees the pictures: surrogate and generator learn from the hundred of `known`, captioned "a photo of a 3.",
 and the names of the classes are the captions of the rest. A caption is a class then, and one noise a class is what does

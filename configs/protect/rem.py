@@ -24,10 +24,10 @@ Seen at `small` (8x8 digits, 64/255, radius 32/255; accuracy on clean test digit
   rem           .751 +- .033   .875 +- .001    .925 +- .007
 
 The claim holds in part: at its radius REM takes .086, error-minimising noise .046, REM without attacks .066; so more
-than half of its own effect is undone. At the whole budget nothing of it is left, as published. Without crops it is weaker, though
-these thieves do not crop. Random signs a class take more at either radius: on pictures this small they are as large a
-shortcut as there is. Budget and radius are those of the configs beside this one; nothing was chosen after looking.
-`cifar` and the full size were not run; 22.6 hours of a V100 were published for it.
+than half of its own effect is undone. At the whole budget nothing of it is left, as published. Without crops it is
+weaker, though these thieves do not crop. Random signs a class take more at either radius: on pictures this small they
+are as large a shortcut as there is. Budget and radius are those of the configs beside this one; nothing was chosen
+after looking. `cifar` and the full size were not run; 22.6 hours of a V100 were published for it.
 """
 
 from ml_collections import ConfigDict
