@@ -18,6 +18,7 @@ from experiments.tabulate import Table
 from ue_jax.audit.outputs import Outputs, outputs
 from ue_jax.core.nouns import Data
 from ue_jax.report import page, panels
+from ue_jax.train.batches import data_of
 
 COLUMNS = {
   "UA": "UA", "RA": "RA", "TA": "TA", "MIA": "MIA", "gap": "Avg.Gap", "ToW": "ToW", "cka/forget": "CKA, reference",
@@ -58,8 +59,10 @@ def sections(plan: Plan, results: Any, scores: Sequence[Mapping[str, Any]]) -> l
   note = f"{alt}; from above in the order of their average gap, spread over the seeds"
   out = [page.heading("Forgotten, retained, private"), page.figure(balance(plan, scores), note, alt)]
   cells = [cell for cell in plan.cells if cell.seed == plan.cells[0].seed]
-  said = {cell.row: outputs(results(cell.made), results(cell.data), (*SEEN, "retain")) for cell in cells}
-  data = results(cells[0].data)
+  data = data_of(results(cells[0].data))
+  # rows that were asked to forget other samples cannot stand beside the first ones
+  cells = [cell for cell in cells if cell.data == cells[0].data]
+  said = {cell.row: outputs(results(cell.made), data, (*SEEN, "retain")) for cell in cells}
   return [*out, *_confusions(said, data), *_features(cells, plan, said, data, scores)]
 
 

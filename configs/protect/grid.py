@@ -100,7 +100,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.protect = _transferred(config.protect, config.surrogate, _networks(pick))
   elif size != "tiny":
     config.protect.t2ue = _captioned(config, eps, size, pick)
-  config.thieves = _thieves(pick, eps)
+  config.thieves = _thieves(config, pick, eps)
   config.defend = _defences(pick, real)
   if size not in ("slow", "transfer"):
     config.mix = dict(ratio=pick(tiny=(0.5,), small=(0.5, 0.9), full=(0.2, 0.5, 0.8), cifar=(0.5,)))
@@ -150,18 +150,17 @@ def _protections(eps: float, pick, real: bool) -> dict:
       full=dict(steps=46920, inner=782, batch_size=128),
     )),
   )
-  few = ("noise", "ops", "cuda", "lsp")
-  return pick(tiny={name: made[name] for name in few}, small=made)
+  return pick(tiny=of(made, "noise", "ops", "cuda", "lsp"), small=made)
 
 
 def _transferred(made: dict, surrogate: dict, networks: dict) -> dict:
-  """What is made with a network, made with each of three."""
+  """Four that need a network, made with each of three: two against a frozen one, two that train it with the noise."""
   rows = dict(noise=made["noise"])
   for name, network in dict(cnn=surrogate["model"], mlp=networks["mlp"], resnet=networks["resnet"]).items():
     own = dict(model=dict(network), train=dict(surrogate["train"]))
-    rows.update({f"{row} by {name}": dict(made[row], surrogate=own) for row in ("clusters", "tap")})
-    trained = ("error_min_class", "bayes_error")  # with the noise
-    rows.update({f"{row} by {name}": dict(made[row], model=dict(network)) for row in trained})
+    frozen, trained = of(made, "clusters", "tap"), of(made, "error_min_class", "bayes_error")
+    rows.update({f"{row} by {name}": dict(stage, surrogate=own) for row, stage in frozen.items()})
+    rows.update({f"{row} by {name}": dict(stage, model=dict(network)) for row, stage in trained.items()})
   return rows
 
 
@@ -204,16 +203,15 @@ def _defences(pick, real: bool) -> dict:
       full=dict(first=50.0, second=200.0, width=64, steps=24000),
     )),
   )  # fmt: skip
-  of = lambda *names: {name: made[name] for name in names}
-  few = of("none", "jpeg", "gray")
+  few = of(made, "none", "jpeg", "gray")
   return pick(
     tiny=few, small={name: stage for name, stage in made.items() if name != "d_vae"}, full=made,
-    cifar={**few, **of("orthogonal", "sharpen")}, slow=of("none", "d_vae"), transfer={},
+    cifar={**few, **of(made, "orthogonal", "sharpen")}, slow=of(made, "none", "d_vae"), transfer={},
   )  # fmt: skip
 
 
 def _networks(pick) -> dict:
-  """Name -> other networks than the usual thief's."""
+  """Name -> other networks than the usual thief's, of which the vision transformer is the tiny one at the full size."""
   return dict(
     mlp=dict(name="models.mlp"),
     resnet=dict(name="models.resnet", **pick(tiny=dict(depth=20, width=8), full=dict(depth=50))),
@@ -221,30 +219,37 @@ def _networks(pick) -> dict:
     densenet=dict(name="models.densenet", **pick(
       tiny=dict(stages=(2, 2, 2), growth=6), full=dict(stages=(6, 12, 24, 16), growth=32)
     )),
-    vit=dict(name="models.vit", patch=pick(tiny=2, full=4, cifar=4)),
+    vit=dict(name="models.vit", **pick(tiny=dict(patch=2), full=dict(patch=4, width=192, depth=12, heads=3))),
   )  # fmt: skip
 
 
-def _thieves(pick, eps: float) -> dict:
-  """Name -> changes to the usual thief, who comes first."""
+def _thieves(config: ConfigDict, pick, eps: float) -> dict:
+  """Name -> changes to the usual thief, who comes first; whose crops and flips all keep."""
   train = lambda **change: dict(train=change)
+  also = lambda name: dict(augment=(*config.train.get("augment", ()), name))
   networks = {name: dict(model=network) for name, network in _networks(pick).items()}
+  by_adam = pick(tiny={}, full=train(optimizer="adamw", rate=1e-3, weight_decay=0.05))  # which SGD at .1 cannot train
   made = dict(
     usual={},
     adversarial=train(name="train.adversarial", eps=eps / 2, attack_steps=pick(tiny=2, small=3, full=10)),
-    mixup=train(augment=("mixup",)),
-    cutmix=train(augment=("cutmix",)),
-    cutout=train(augment=(pick(tiny="cutout:3", full="cutout:16", cifar="cutout:16"),)),
-    trivial=train(augment=("trivial",)),
-    ueraser=train(name="train.worst_of", copies=pick(tiny=2, full=5), augment=("ueraser",)),
+    mixup=train(**also("mixup")),
+    cutmix=train(**also("cutmix")),
+    cutout=train(**also(pick(tiny="cutout:3", full="cutout:16", cifar="cutout:16"))),
+    trivial=train(**also("trivial")),
+    ueraser=train(name="train.worst_of", copies=pick(tiny=2, full=5), **also("ueraser")),
     last_layer=train(name="train.last_layer"),
     known=train(train_set="known", steps=pick(tiny=80, small=160, full=2000, cifar=250)),
-    **networks,
+    **{name: dict(network, **(by_adam if name in ("mlp", "vit") else {})) for name, network in networks.items()},
+    cnn=dict(model=dict(name="models.cnn", widths=(64, 128)), **by_adam),
   )
   some = ("usual", "adversarial", "cutmix", "last_layer", "known", "mlp", "resnet")
-  of = lambda *names: {name: made[name] for name in names}
+  few = of(made, "usual", "mixup")
   return pick(
-    tiny=of("usual", "mixup"), small=of(*some, "vgg", "vit", "mixup", "cutout"), full=made, cifar=of(*some),
-    slow=of("usual", "trivial", "ueraser", "densenet"),  # the last two take most of their time to compile on a CPU
-    transfer=of("usual", *networks),
+    tiny=few, small=of(made, *some, "vgg", "vit", "mixup", "cutout"), full=made, cifar=of(made, *some),
+    slow=of(made, "usual", "trivial", "ueraser", "densenet"), transfer=of(made, "usual", *networks),
   )  # fmt: skip
+
+
+def of(made: dict, *names: str) -> dict:
+  """Those of the names."""
+  return {name: made[name] for name in names}

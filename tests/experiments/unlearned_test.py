@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from experiments import sweep, unlearned
+from experiments import run, sweep, unlearned
 from ue_jax.audit.outputs import Outputs
 
 CONFIG = """
@@ -20,6 +20,9 @@ def get_config(arg=""):
     method=dict(again=dict(name="forget.retrain", again=1), noise=dict(name="forget.weight_noise", size=3.0)),
   ))
 """
+SELECTED = CONFIG.replace(", forget_share=0.1", "").replace(
+  'again=dict(name="forget.retrain", again=1), ', ""
+).replace("method=", 'select=dict(name="data.splits", share=0.1), method=')  # fmt: skip
 
 
 def score(row, name, value, seed=0, measure="table"):
@@ -74,3 +77,10 @@ def test_its_page_has_the_table_and_the_drawings(made):
   for part in ("Methods side by side", "Forgotten, retained, private", "On the set `forget`", "Where the features lie"):
     assert part in text
   assert text.count("<figure") >= 4
+
+
+def test_a_run_that_selects_what_to_forget_has_the_drawings_too(tmp_path, undrawn_module):
+  assert "select=" in SELECTED
+  (tmp_path / "selected.py").write_text(SELECTED)
+  run.main([f"--config={tmp_path}/selected.py", f"--workdir={tmp_path}/run", "--mode=one"])
+  assert "Where the features lie" in (tmp_path / "run" / "summary.html").read_text()
