@@ -73,7 +73,7 @@ def variants(config: Mapping[str, Any], data: str, add: Callable[..., str], surr
 def _protected(config, data, add, surrogate):
   """Row -> hash; a method that needs a network gets the surrogate, or one like that of the thieves to train itself.
 
-  A method with a field `surrogate` or `model` gets that one.
+  A method with a field `surrogate` or `model` gets that one instead of the experiment's.
   """
   controls, seed, rows = config.get("controls", {}), config.get("seed", 0), {}
   stages = {**controls, **many(config, "protect")}
@@ -89,10 +89,10 @@ def _protected(config, data, add, surrogate):
       for step in _checkpoints(config, stage):
         needs[f"surrogate at {step}"] = surrogate(own.get("surrogate"), row, step)
     if takes("protect", stage, "model"):
-      model, field = own.get("model", config.get("model", "(missing)")), f"config.protect.{row}.model"
-      field = field if "model" in own else "config.model"
-      require(model != "(missing)", field, model, f"say which model {stage['name']} is made against")
-      check("model", model, field)
+      place_of = f"config.protect.{row}.model" if "model" in own else "config.model"
+      model = {**config, **own}.get("model")
+      require(model is not None, place_of, "(missing)", f"say which model {stage['name']} is made against")
+      check("model", model, place_of)
       parts = {"model": model, "label": argument("protect", stage, "label")}
     keys = (seed,) if row in controls else whole(config, "keys", seed)
     for key in keys:

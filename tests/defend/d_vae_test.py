@@ -91,7 +91,7 @@ def test_the_three_parts_of_the_loss_by_hand():
   squared = lambda d: (d.astype(np.float64) ** 2).sum((1, 2, 3))
   np.testing.assert_allclose(found["distortion"], squared(np.asarray(x) - picture), rtol=1e-5)
   np.testing.assert_allclose(found["rest"], squared(np.asarray(x) - picture - added), rtol=1e-5)
-  np.testing.assert_allclose(found["rate"], 3 * np.maximum(nats, target), rtol=1e-4)
+  np.testing.assert_allclose(found["held"], 3 * np.maximum(nats, target), rtol=1e-4)
   assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient["picture"])), "what x^ leaves out does not move x^"
   assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient["added"]))
 
@@ -109,8 +109,24 @@ def test_each_pass_trains_its_own_network_and_leaves_the_other_as_it_is(states):
 @pytest.mark.parametrize(
   ("wrong", "field"),
   [({"steps": 1}, "steps"), ({"batch_size": 0}, "batch_size"), ({"first": -1.0}, "first"), ({"lam": np.inf}, "lam"),
-   ({"width": 0}, "width")],
+   ({"width": 0}, "defend.width"), ({"latent": 2.5}, "defend.latent"), ({"rate": -1e-3}, "defend.rate"),
+   ({"second": np.float32(np.nan)}, "defend.second")],
 )  # fmt: skip
 def test_arguments_out_of_range_are_named(wrong, field):
   with pytest.raises(Invalid, match=field):
     d_vae.defend(**wrong)
+
+
+@pytest.mark.parametrize("shape", [(9, 11, 3), (5, 4, 1)])
+def test_odd_sizes_are_purified_and_the_same_key_gives_the_same_bytes(shape):
+  defence = d_vae.defend(latent=2, width=4, steps=2, batch_size=8)
+  data = DATA._replace(arrays={**DATA.arrays, "image": np.resize(NOISY, (N, *shape))})
+  made = [defence.finish(defence.init(jax.random.key(key), data), data).arrays["image"] for key in (0, 0, 1)]
+  assert made[0].shape == (N, *shape) and np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
+
+
+def test_data_without_the_labelling_or_train_are_named():
+  with pytest.raises(Invalid, match="defend.label"):
+    d_vae.defend(label="shape").init(jax.random.key(0), DATA)
+  with pytest.raises(Invalid, match="train"):
+    DEFENCE.init(jax.random.key(0), DATA._replace(sets={"test": ROWS}))

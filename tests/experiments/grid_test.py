@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from configs.protect import grid as protections
 from experiments import grid, tabulate
-from experiments.plan import Cell, Plan, Stage
+from experiments.plan import Cell, Plan, Stage, plan
 
 ACCURACIES = {  # (row, group) -> seeds
   ("clean", "label / cnn"): (0.9, 0.8), ("clean + jpeg", "label / cnn"): (0.8, 0.8),
@@ -66,3 +67,34 @@ def test_the_page_shows_a_heat_map_and_nothing_where_there_is_no_countermeasure(
   scores.append({**scores[0], "row": "clean 20 %"})
   assert grid.grids(Plan("protect", stages, cells, {}, ""), scores, None) == [] and grid.sections([]) == []
   assert np.isnan(found[0].mean("strong", "gray"))
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "cifar", "slow", "transfer", "full"])
+def test_every_size_of_the_config_is_planned_with_all_its_rows_and_columns(size):
+  config = protections.get_config(size).to_dict()
+  made = plan(config)
+  rows = {"clean", *config["controls"], *config["protect"]}
+  defended = {f"{row} + {name}" for row in rows for name, stage in config.get("defend", {}).items() if stage}
+  shares = (*config["mix"]["ratio"],) if "mix" in config else ()
+  mixed = {f"{row} {100 * share:g} %" for row in config["protect"] for share in shares}
+  assert rows | defended | mixed <= set(made.variants)
+  assert {cell.group.split(" / ")[1] for cell in made.cells if cell.row == "clean"} == set(config["thieves"])
+  assert all(stage["model"]["name"].startswith("models.") for stage in config["thieves"].values() if "model" in stage)
+
+
+def test_thieves_at_the_full_size_keep_the_usual_crops_and_flips():
+  thieves = protections.get_config("full").thieves
+  for name in ("mixup", "cutmix", "cutout", "trivial", "ueraser"):
+    assert tuple(thieves[name].train.augment[:2]) == ("crop:4", "flip") and len(thieves[name].train.augment) == 3
+
+
+def test_what_is_made_against_a_network_is_made_against_each_of_three():
+  config = protections.get_config("transfer").to_dict()
+  made = plan(config)
+  by = lambda row: made.stages[made.variants[row]]
+  for row in ("clusters", "tap"):
+    nets = [made.stages[by(f"{row} by {net}").needs["surrogate"]].parts["model"] for net in ("cnn", "mlp", "resnet")]
+    assert [net["name"] for net in nets] == ["models.cnn", "models.mlp", "models.resnet"]
+  for row in ("error_min_class", "bayes_error"):
+    nets = [by(f"{row} by {net}").parts["model"]["name"] for net in ("cnn", "mlp", "resnet")]
+    assert nets == ["models.cnn", "models.mlp", "models.resnet"]

@@ -57,6 +57,8 @@ def defend(
     batch_size: pictures a step.
     rate: of Adam; it falls to nothing by half a cosine in each pass.
 
+  Every step computes what both passes need: one program serves both.
+
   Returns:
     Data with `info["d_vae"]`: `rates`, the mean nats a picture of both passes, and `distance`, the mean L2 between a
     purified picture and the one it was made from.
@@ -66,9 +68,11 @@ def defend(
   """
   require(isinstance(steps, int) and steps >= 2, "defend.steps", steps, "give a whole number above 1")
   require(isinstance(batch_size, int) and batch_size >= 1, "defend.batch_size", batch_size, "give a number above 0")
-  for name, value in dict(first=first, second=second, lam=lam).items():
-    good = not isinstance(value, (int, float)) or 0 <= value < float("inf")
+  for name, value in dict(first=first, second=second, lam=lam, rate=rate).items():
+    good = isinstance(value, jax.core.Tracer) or (np.ndim(value) == 0 and 0 <= float(value) < float("inf"))
     require(good, f"defend.{name}", value, "give a number, 0 or more")
+  for name, value in dict(latent=latent, width=width).items():
+    require(isinstance(value, int) and value >= 1, f"defend.{name}", value, "give a whole number above 0")
   net, half = disentangled.auto_encoder(latent, width), steps // 2
   rows = batches.epochs("train", batch_size, ("image", label))
 
@@ -80,7 +84,7 @@ def defend(
 
   def batch(seed, problem, t):
     out = rows(seed, problem, t)
-    return {**out, "late": np.full(len(out["mask"]), t >= half)}
+    return {**out, "late": np.full(len(out["mask"]), t >= half)}  # a value a row: cut over devices like the pictures
 
   def objective(params, state, frozen, batch, key):
     del frozen
@@ -101,7 +105,7 @@ def defend(
 
 
 def loss(net, params, x: jax.Array, classes: jax.Array, target, lam, key) -> dict[str, jax.Array]:
-  """The three parts of the loss of each picture, float32 `[b]`: `distortion`, `rate` and `rest`.
+  """The three parts of the loss of each picture, float32 `[b]`: `distortion`, `held` (the rate's) and `rest`.
 
   Args:
     net: from `models.disentangled`.
@@ -116,7 +120,7 @@ def loss(net, params, x: jax.Array, classes: jax.Array, target, lam, key) -> dic
   squared = lambda d: jnp.sum(jnp.square(d), axis=(1, 2, 3))
   return {
     "distortion": squared(x - picture),
-    "rate": lam * jnp.maximum(nats, target),
+    "held": lam * jnp.maximum(nats, target),
     "rest": squared(x - jax.lax.stop_gradient(picture) - added),
   }
 
@@ -125,8 +129,8 @@ def _seen(net, params, x, classes, key=None):
   """What the network makes of pictures: as decoded, what the class adds, nats `[b]`."""
   out = net.apply(params, (x, classes), key=key)
   picture, added = jnp.split(out.logits, 2, axis=-1)
-  mean, spread = jnp.split(out.features, 2, axis=-1)
-  return picture, added, 0.5 * jnp.sum(jnp.exp(spread) + mean**2 - 1 - spread, axis=-1)
+  mean, log_variance = jnp.split(out.features, 2, axis=-1)
+  return picture, added, 0.5 * jnp.sum(jnp.exp(log_variance) + mean**2 - 1 - log_variance, axis=-1)
 
 
 def _one_hot(params, labels) -> jax.Array:
@@ -164,14 +168,24 @@ def published(net, params, data: Data, label: str) -> Data:
     return out
 
   repaint(image, data.arrays["image"], paint, train, train, "round", 1024)
-  first = np.unique(np.concatenate([rows for rows, _, _ in seen]), return_index=True)[1]
-  nats, distance = (np.concatenate([part[i] for part in seen])[first] for i in (1, 2))
+  own = np.unique(np.concatenate([rows for rows, _, _ in seen]), return_index=True)[1]  # the last block is filled up
+  nats, distance = (np.concatenate([part[i] for part in seen])[own] for i in (1, 2))
   info = {"rates": [float(r) for r in nats.mean(0)], "distance": float(distance.mean())}
   return Data({**data.arrays, "image": image}, data.sets, {**data.info, "d_vae": info})
 
 
 def purified(net, params, x: jax.Array, classes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Both passes with z at its mean: pictures `[b, h, w, c]` in (0, 1), nats `[b, 2]`, and the L2 to `x`, `[b]`."""
+  """Both passes with z at its mean.
+
+  Args:
+    net: from `models.disentangled`.
+    params: of both passes, by name.
+    x: float pictures `[b, h, w, c]`.
+    classes: float `[b, k]`, rows of an identity matrix.
+
+  Returns:
+    Pictures like `x`, in (0, 1); nats of both passes `[b, 2]`; the L2 between picture and `x`, `[b]`.
+  """
   _, added, before = _seen(net, params["first"], x, classes)
   once = x - added
   _, added, after = _seen(net, params["second"], once, classes)

@@ -46,15 +46,15 @@ class Disentangled(nn.Module):
     height, width, channels = x.shape[1:]
     h = nn.relu(Convolution(self.width, stride=2, name="encode_0")(x))
     h = nn.relu(Convolution(2 * self.width, stride=2, name="encode_1")(h))
-    mean, spread = (Convolution(self.latent, size=1, name=name)(h) for name in ("mean", "spread"))
+    mean, log_variance = (Convolution(self.latent, size=1, name=name)(h) for name in ("mean", "log_variance"))
     z = mean
     if self.has_rng("dropout"):  # the one stream of randomness that `layers.wrap` hands on
-      z = mean + jnp.exp(spread / 2) * jax.random.normal(self.make_rng("dropout"), mean.shape)
+      z = mean + jnp.exp(log_variance / 2) * jax.random.normal(self.make_rng("dropout"), mean.shape)
     own = nn.Dense(h.shape[1] * h.shape[2] * self.width, name="classes")(classes).reshape(*h.shape[:3], self.width)
     picture = nn.sigmoid(Decoder(self.width, channels, name="picture")(z))
     added = Decoder(self.width, channels, name="added")(jnp.concatenate([z, own], axis=-1))
     out = jnp.concatenate([picture, added], axis=-1)[:, :height, :width]
-    return out, jnp.concatenate([mean.reshape(len(x), -1), spread.reshape(len(x), -1)], axis=-1)
+    return out, jnp.concatenate([mean.reshape(len(x), -1), log_variance.reshape(len(x), -1)], axis=-1)
 
 
 def auto_encoder(latent: int = 8, width: int = 32) -> Model:
