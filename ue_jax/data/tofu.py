@@ -47,8 +47,9 @@ def data(
     Data with `ids` int32 and `mask` float32 `[n, length]` (1 on the answer and the end), `answer` int32 `[n]` (where
     the answer begins), `person` int32 `[n]` (which author, -1 for none), `item` int32 `[n]` (which question), `variant`
     int32 `[n]` (0 the answer, 1 the same in other words, from 2 on wrong ones), `index`. Sets: `train` = `forget` +
-    `retain`, `holdout`, `spare`; with `perturbed`: `retain_sample` (the 400 retained questions that utility is measured on),
-    `real_authors`, `world_facts`, and `<set>_perturbed` of `forget`, `retain_sample`, `real_authors`, `world_facts`.
+    `retain`, `holdout`, `spare`; with `perturbed`: `retain_sample` (the 400 retained questions that utility is
+    measured on), `real_authors`, `world_facts`, and `<set>_perturbed` of `forget`, `retain_sample`, `real_authors`,
+    `world_facts`.
     `info["texts"]` holds the answers in words, in the order of `item`.
 
   Raises:
