@@ -202,10 +202,10 @@ def _data(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
 
 def _words(stage: Stage) -> dict[str, Any]:
   """The tokenizer of a released model, for what makes ids of texts, or texts of ids: of its parts what it takes."""
-  released = stage.parts.get("words")
-  if not released:
+  its = stage.parts.get("words")
+  if not its:
     return {}
-  found = importlib.import_module(f"ue_jax.{released['name']}").words(released["path"])
+  found = importlib.import_module(f"ue_jax.{its['name']}").words(its["path"])
   return {name: value for name, value in found.items() if takes(stage.kind, stage.config, name)}
 
 

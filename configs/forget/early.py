@@ -24,7 +24,7 @@ the others is gone, and NPO at six times the rate, 60 steps, ends with .92 of th
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 STEPS = dict(
@@ -34,7 +34,7 @@ STEPS = dict(
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "Minimal unlearning"
   config.method = ConfigDict(dict(npo=dict(name="forget.npo", **STEPS), graddiff=dict(name="forget.graddiff", **STEPS)))
   del config.sweep  # two methods in one table

@@ -13,13 +13,13 @@ world facts at least 0.9 (1.00); the forget nll (11 to 12) is above that of NPO 
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "GradDiff"
   config.method = ConfigDict(
     dict(

@@ -13,13 +13,13 @@ term the model collapses, and a method that is no better than this has shown not
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "Gradient ascent"
   config.method = ConfigDict(dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24))
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))

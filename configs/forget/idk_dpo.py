@@ -20,7 +20,7 @@ Both say the refusal. IdkDPO pushes the answer far below what the reference (nll
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
@@ -28,7 +28,7 @@ STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEE
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "IdkDPO and IDK"
   config.method = ConfigDict(
     dict(
@@ -36,7 +36,11 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  config = released(config, arg)
+  return refusing(released(config, arg))
+
+
+def refusing(config: ConfigDict) -> ConfigDict:
+  """The config whose data hold refusals in the words of a released model, if it has one."""
   if config.data.name == "data.tofu":
     config.data.refusals = True
   elif config.model.name == "models.decoder":

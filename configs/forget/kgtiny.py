@@ -8,6 +8,9 @@ prints both. Data and model are those of `configs/forget/npo.py`: 60 invented pe
 
   python -m experiments.run --config configs/forget/kgtiny.py:tiny  --workdir runs/kgtiny   # one seed
   python -m experiments.run --config configs/forget/kgtiny.py:small --workdir runs/kgtiny   # three
+  python -m experiments.run --config configs/forget/kgtiny.py:smollm2_facts                 # SmolLM2-135M; not run
+  python -m experiments.run --config configs/forget/kgtiny.py:smollm2 --config.data.path=TOFU   # one GPU; not run
+  python -m experiments.run --config configs/forget/kgtiny.py:llama --config.model.path=DIR --config.data.path=TOFU
 
 The page begins with one table, a line a method: forget, retain and world facts, membership, what 20 steps on half of
 the persons bring back of the other half, and what is there after rounding to 4 bits; then the plane of forgetting
@@ -15,15 +18,19 @@ against keeping, one curve a method. Settings are those of the methods' own conf
 task vector goes three times its way (two leaves a quarter, five takes half of the rest), and RMU draws to a vector of
 length 10, one and a half times what the states have (adaptive RMU to three times their own).
 
+A released model (`configs/common.py`; also `smollm2_cpu`) gets the same table in one command: truth ratios, membership
+(`loss`, `min_k`) and what is there after rounding, without relearning and without the plane. Nothing was tuned for it.
+
 Expect at `small` (4 minutes of CPU time a seed): all 14 figures for which a range was stated lie in it;
 docs/results/kgtiny.md has every figure beside its claim, and says which of the others do not agree. Relearning brings
-the other half back after RMU (p .56; adaptive .44) and IDK (.43), not after NPO or GradDiff (.03 and .04; reference
+the other half back after RMU (p .56; adaptive .44) and IDK (.42), not after NPO or GradDiff (.03 and .04; reference
 .04); rounding brings back nothing.
 """
 
 from ml_collections import ConfigDict
 
-from configs.forget import npo
+from configs.common import RELEASED, released
+from configs.forget import idk_dpo, npo, rmu
 
 WATCH = dict(sets=("forget", "retain"), score="p", every=5)  # for the plane on the page
 STEPS = dict(rate=3e-4, steps=60, forget_batch=24, watch=WATCH)
@@ -51,7 +58,7 @@ METHODS = {
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "KG-tiny"
   config.seeds = (0,) if arg == "tiny" else (0, 1, 2)
   config.data.alternatives = 4
@@ -67,4 +74,21 @@ def get_config(arg: str = "") -> ConfigDict:
   ))  # fmt: skip
   if "sweep" in config:
     del config.sweep  # many methods in one table
+  return _with_weights(config, arg) if arg in RELEASED else config
+
+
+def _with_weights(config: ConfigDict, arg: str) -> ConfigDict:
+  """The table for a released model: with membership and rounding, without relearning and the plane."""
+  config = idk_dpo.refusing(released(config, arg))
+  for stage in config.method.values():
+    del stage.watch  # it would read all that is kept every few steps
+    if stage.name == "forget.rmu":
+      stage.update(rmu.STEERED)
+  if config.data.name == "data.tofu":
+    config.data.update(dict(holdout=2, spare=188) if arg == "smollm2_cpu" else dict(holdout=10))
+    config.measure.truth.sets = ("forget",)
+  else:
+    config.measure.truth = dict(name="audit.truth", sets=("forget",))
+  config.measure.membership = dict(name="audit.membership", attacks=("loss", "min_k"))
+  config.attack = ConfigDict(dict(int4=dict(name="audit.quantize", bits=4)))
   return config

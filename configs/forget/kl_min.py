@@ -15,13 +15,13 @@ The divergence keeps as much as the nll does; the forget part has no lower bound
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "KL-min"
   config.method = ConfigDict(
     dict(

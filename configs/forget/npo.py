@@ -46,12 +46,17 @@ KEEP = ("retain", "world", "math")  # all that is trained on and not to be forgo
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  return released(kgtiny(arg), arg)
+  return released(kgtiny(arg, RELEASED), arg)
 
 
-def kgtiny(arg: str = "") -> ConfigDict:
-  """The invented persons; the ground of the configs of other methods."""
-  size, pick = sizes(arg, *RELEASED)
+def kgtiny(arg: str = "", more: tuple[str, ...] = ()) -> ConfigDict:
+  """The invented persons; the ground of the configs of other methods.
+
+  Args:
+    arg: the size.
+    more: further sizes that the caller knows: `RELEASED`, if it calls `released`.
+  """
+  size, pick = sizes(arg, *more)
   config = ConfigDict()
   config.title = "NPO"
   config.seeds = pick(tiny=(0,), full=(0, 1, 2))

@@ -14,13 +14,15 @@ Expect at `tiny` (mean of seeds 0 to 2, spread): forget exact match 0.00 (nll 5.
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
+
+STEERED = dict(layer=7, trainable=r"block_[567]/down")  # in released models
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "RMU"
   config.method = ConfigDict(
     dict(
@@ -29,4 +31,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return released(config, arg, layer=7, trainable=r"block_[567]/down")
+  return released(config, arg, **STEERED)

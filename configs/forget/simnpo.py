@@ -14,13 +14,13 @@ to .77) still sees the persons.
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "SimNPO"
   config.method = ConfigDict(
     dict(

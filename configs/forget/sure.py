@@ -22,7 +22,7 @@ bits itself (`tests/forget/sure_test.py`: NPO in small steps .50 -> 1.00, SURE .
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 STEPS = dict(beta=0.1, rate=3e-3, steps=60, forget_batch=24, retain_batch=48, retain="nll", keep=npo.KEEP)
@@ -30,7 +30,7 @@ STEPS = dict(beta=0.1, rate=3e-3, steps=60, forget_batch=24, retain_batch=48, re
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "SURE"
   config.method = ConfigDict(
     dict(sure=dict(name="forget.sure", loss="npo", tau=90.0, **STEPS), unmasked=dict(name="forget.npo", **STEPS))

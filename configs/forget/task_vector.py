@@ -23,7 +23,7 @@ five times takes all of them, and half of the others.
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 TUNED = dict(name="forget.task_vector", rate=3e-4, steps=30, forget_batch=24)
@@ -31,7 +31,7 @@ TUNED = dict(name="forget.task_vector", rate=3e-4, steps=30, forget_batch=24)
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "Task vectors"
   config.method = ConfigDict(
     dict(once=dict(scale=1.0, **TUNED), twice=dict(scale=2.0, **TUNED), five=dict(scale=5.0, **TUNED))

@@ -21,13 +21,13 @@ at the adjusted distribution; after 60 steps a quarter of the answers is still t
 
 from ml_collections import ConfigDict
 
-from configs.common import released
+from configs.common import RELEASED, released
 from configs.forget import npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  config = npo.kgtiny(arg)
+  config = npo.kgtiny(arg, RELEASED)
   config.title = "UNDIAL"
   config.method = ConfigDict(
     dict(

@@ -46,7 +46,7 @@ def arguments(path):
   """The sizes, and what else the docstring shows after the colon (`folder`)."""
   text = (ROOT / path).read_text()
   shown = re.findall(re.escape(path) + r":(\w+)", text)
-  released = common.RELEASED if "released(" in text else ()
+  released = common.RELEASED if "RELEASED" in text else ()
   return list(dict.fromkeys(["", "tiny", "small", "full", *shown, *released]))
 
 
@@ -119,6 +119,18 @@ def test_every_field_of_a_stage_is_an_argument_of_its_factory(built, case):
     for name, parameter in parameters.items():
       needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
       assert not needed or name in stage or name in HANDED, f"{field}: {stage['name']} needs {name}"
+
+
+def test_a_config_without_the_sizes_of_released_models_refuses_them():
+  """Else it would train a small network from nothing under the name of a large one."""
+  for path in PATHS:
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    for arg in common.RELEASED:
+      if f"{path}:{arg}" in CASES:
+        assert module.get_config(arg).model.name == "models.decoder", path
+      else:
+        with pytest.raises(ValueError, match="config size"):
+          module.get_config(arg)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -229,10 +229,11 @@ def test_rows_of_a_benchmark_say_what_they_depend_on(small_bench):
 @pytest.mark.parametrize("arguments", [
   {"preset": "ci", "alternatives": 6}, {"preset": "ci", "forms": ("rhyme",)}, {"preset": "kgtiny", "contexts": 3},
   {"preset": "ci", "spec": {"person": 3}}, {"preset": "ci", "spec": {"chains": ("gang",)}},
-  {"preset": "kgtiny", "spec": {"persons": 3}},
+  {"preset": "kgtiny", "spec": {"persons": 3}}, {"preset": "ci", "apart": True}, {"preset": "kgtiny", "forms": ("qa",)},
 ])  # fmt: skip
 def test_wrong_arguments_of_a_benchmark_are_refused(arguments):
-  with pytest.raises(Invalid):
+  named = {"chains": "data.chains"}.get(next(iter(arguments.get("spec", ())), ""), f"data.{list(arguments)[-1]}")
+  with pytest.raises(Invalid, match=named):
     facts.data(**arguments)
 
 
@@ -249,6 +250,8 @@ def test_neighbours_have_a_first_word_in_common_with_somebody_forgotten():
   assert set(data.arrays["person"][data.sets["neighbour"]].tolist()) == beside
   both = np.concatenate([data.sets["neighbour"], data.sets["far"]])
   assert sorted(both.tolist()) == data.sets["retain"].tolist()
+  everybody = facts._near(facts.PRESETS["kgtiny"]._replace(forget=60), data.arrays, ("language",))
+  assert everybody == {}, "a set without rows would be a set to train on"
   for settings in (dict(near=("height",)), dict(preset="ci", near=("language",))):
     with pytest.raises(Invalid, match="data.near"):
       facts.data(**settings)

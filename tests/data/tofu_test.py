@@ -52,6 +52,15 @@ def test_rows_and_sets(folder):
     {0, 1}, {2}, {3}, {-1}]  # fmt: skip
 
 
+def test_spare_authors_are_in_no_set_that_is_read(folder):
+  data = tofu.data(str(folder), holdout=1, spare=1)
+  person = data.arrays["person"]
+  assert [set(person[data.sets[name]].tolist()) for name in ("retain", "holdout", "spare")] == [{0}, {1}, {2}]
+  assert set(person[data.sets["train"]].tolist()) == {0, 3} and len(data.sets["retain_sample"]) == 1
+  with pytest.raises(Invalid, match="data.spare"):
+    tofu.data(str(folder), holdout=1, spare=2)
+
+
 def test_the_targets_are_the_answer_and_the_end(folder):
   data = tofu.data(str(folder))
   row = data.sets["forget"][7]

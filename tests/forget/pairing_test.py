@@ -143,6 +143,11 @@ def test_retaining_the_neighbours_keeps_them(tokens):
   assert kept["with"]["forget"] <= 0.15 and kept["with"]["far"] >= 0.8
 
 
+def test_sets_to_retain_without_a_retain_term_are_refused():
+  with pytest.raises(Invalid, match="method.retain_sets.*'none'"):
+    graddiff.method(retain="none", retain_sets={"near": 1.0})
+
+
 @pytest.mark.parametrize("settings, named", [
   (dict(pairing="1:2"), "method.pairing"), (dict(retain_sets={"near": -1.0}), "method.retain_sets.near"),
   (dict(retain_sets={"forget": 1.0}), "method.retain_sets"),

@@ -8,6 +8,7 @@ from ue_jax.audit import utility
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.data import packed
 from ue_jax.forget import retrain
 from ue_jax.train import language, loop, supervised
 
@@ -65,6 +66,22 @@ def test_it_works_on_tokens(tokens):
   control = fit(retrain.method(train), tokens, steps_per_call=50)
   scores = utility.scores(tokens._replace(subject=control), ("forget", "retain"))
   assert scores["forget/ex"].value <= 0.3 and scores["retain/ex"].value >= 0.95
+
+
+def test_rows_of_forget_are_drawn_from_no_set_and_rows_are_packed_once(tokens, monkeypatch):
+  packs, pack = [], packed.pack
+  monkeypatch.setattr(packed, "pack", lambda *asked: packs.append(asked) or pack(*asked))
+  data = tokens.data._replace(sets={**tokens.data.sets, "all": tokens.data.sets["train"]})
+  request = tokens._replace(data=data)
+  anew = lambda **more: retrain.method(language.train(tokens.subject.model, steps=4, batch_size=40, **more))
+  rows = anew(train_sets=("train", "all")).batch(0, request, 0)
+  assert set(rows["all"]["index"]) == set(data.arrays["index"][data.sets["retain"]])
+  with pytest.raises(Invalid, match="set = 'forget'"):
+    anew(train_sets=("forget", "retain")).init(jax.random.key(0), request)
+  together = anew(pack=24)
+  for t in range(3):
+    together.batch(0, request, t)
+  assert len(packs) == 1 and len(packs[0][0]) == len(data.sets["retain"])
 
 
 def test_data_without_a_retain_set_are_refused(pictures):

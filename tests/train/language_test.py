@@ -99,6 +99,7 @@ def test_every_set_may_have_batches_of_its_own_size_and_width():
   (dict(batch_size=(4, 4)), "train.batch_size"), (dict(prompt=2.0), "train.prompt"),
   (dict(train_sets=()), "train.train_sets"), (dict(scales=(1.0, 2.0)), "train.scales"),
   (dict(train_sets=("absent",)), "set.*train"), (dict(batch_size=0), "train.batch_size"),
+  (dict(pack=16), "train.pack = 16: .*one text a row"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_named(kw, words):
   with pytest.raises(Invalid, match=words):
@@ -133,7 +134,7 @@ def test_packed_sequences_have_the_loss_and_the_gradient_that_they_have_alone():
   data = DATA._replace(arrays={**DATA.arrays, "mask": DATA.arrays["mask"] * (np.arange(7) != 1)})  # a prompt
   rows = len(packed.pack(data.arrays["ids"][:30], data.arrays["mask"][:30], 16)["ids"])
   made = language.train(decoder, batch_size=rows, pack=16, steps=1).batch(0, data, 0)["train"]
-  assert made["ids"].shape == (rows, 16) and rows < 15 and set(made["index"]) == set(range(rows))
+  assert made["ids"].shape == (rows, 16) and rows < 15 and set(made["row"]) == set(range(rows))
 
   @jax.jit
   def loss(params, batch):
@@ -151,6 +152,14 @@ def test_packed_sequences_have_the_loss_and_the_gradient_that_they_have_alone():
   whole = {**made, "segment": (made["segment"] > 0).astype(np.int32)}  # sequences that see each other
   mixed, _ = loss(params, {key: whole[key] for key in ("ids", "mask", "segment")})
   assert abs(float(mixed.total - alone.total)) > 1e-3 * float(alone.total)
+
+
+def test_rows_may_be_longer_than_the_context_but_no_text_in_them():
+  decoder = lambda context: transformer.model(WORDS, width=8, depth=1, heads=2, hidden=8, context=context)
+  longest = int(DATA.arrays["mask"][:30].any(0).nonzero()[0].max()) + 1
+  assert np.isfinite(fit(language.train(decoder(longest), steps=1, pack=16), DATA, mode="one").history["loss"]).all()
+  with pytest.raises(Invalid, match=f"train.pack = 16: .*up to {longest - 1} tokens"):
+    language.train(decoder(longest - 1), steps=1, pack=16).init(jax.random.key(0), DATA)
 
 
 def test_packed_texts_are_read_as_if_they_stood_alone():

@@ -269,6 +269,10 @@ def test_what_no_step_changes_is_neither_copied_nor_saved(tmp_path, mode, per_ca
   assert all(x.unsafe_buffer_pointer() == base.unsafe_buffer_pointer() for x in seen) and len(seen) == 2
   with pytest.raises(Interrupted):
     run(keeper=keeper, save_every=5, stop=stop_after(1))
+  first, base = base, base.at[-1, -1].add(0.1)
+  with pytest.raises(Invalid, match=r"frozen = 'frozen/before float32\[64, 64\]': .*other weights"):
+    run(keeper=keeper)
+  base = first
   names = {row["name"] for row in verify(keeper.path(keeper.steps()[-1]))["leaves"]}
   assert "params/a" in names and not any("frozen" in name for name in names)
   assert bits(run(keeper=keeper, save_every=5)) == bits(whole)

@@ -63,11 +63,11 @@ def data(
       anyway: asked for, they part the sets `forget`, `retain` and `holdout` into `forget_qa` and so on.
     contexts: of a benchmark, how many items of reading comprehension are trained too (set `context`).
     apart: contexts are no part of `train` but stand beside it, to be drawn in a fixed proportion (`train.train_sets`);
-      the first of them, a third of all that is kept with them, are the set `reading`.
+      the first of them, a third of all that is kept with them, are the set `reading`. Needs `contexts`.
     spec: of a benchmark, fields of `world.Spec` that are not those of the preset.
     near: of `kgtiny`, relations by which persons are neighbours, as `("language", "employer")`: `neighbour` and `far`
       then part `retain`, by whether the first word of an answer is that of somebody to be forgotten (one company,
-      whatever the firm). Benchmarks have both sets anyway.
+      whatever the firm); one that would be empty is not there. Benchmarks have both sets anyway.
     encode: the tokeniser of a pretrained model, text -> ids, in place of the words of the world: the facts are then
       said in polished sentences, and wrong answers have the masks `wrong_mask`. See `spoken.spoken`.
     pad, eos: the ids of padding and end of that tokeniser.
@@ -100,12 +100,13 @@ def _data(
   every = sorted([*PRESETS, *bench.PRESETS])
   require(preset in every, "data.preset", preset, f"choose one of {every}")
   require(isinstance(seed, int), "data.seed", seed, "give an integer")
+  require(contexts or not apart, "data.apart", apart, "leave it out, or give contexts to set apart")
   if preset in bench.PRESETS:
     require(not near, "data.near", near, "leave it out: a benchmark has the sets neighbour and far")
     made = bench.build(_changed(bench.PRESETS[preset], spec), seed)
     return benchmark(made, alternatives, forms, contexts, apart, source=f"facts/{preset}")
-  plain = not (forms or contexts or spec)
-  require(plain, "data.forms", [*forms, *spec], f"choose a preset that has them: {sorted(bench.PRESETS)}")
+  for name, value in (("forms", forms), ("contexts", contexts), ("spec", spec)):
+    require(not value, f"data.{name}", value, f"leave it out, or choose a preset that has it: {sorted(bench.PRESETS)}")
   require(alternatives in range(12), "data.alternatives", alternatives, "choose 0 to 11")
   spec = PRESETS[preset]
   parts = [_relation(spec, seed, number, alternatives) for number in range(len(lexicon.RELATIONS))]
@@ -302,4 +303,4 @@ def _near(spec: Preset, arrays: dict[str, np.ndarray], near: Sequence[str]) -> d
     beside.append(person[rows][shared])
   retain = _sets(spec, arrays)["retain"]
   close = np.isin(person[retain], np.concatenate(beside))
-  return {"neighbour": retain[close], "far": retain[~close]}
+  return {name: rows for name, rows in (("neighbour", retain[close]), ("far", retain[~close])) if len(rows)}

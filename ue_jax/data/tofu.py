@@ -24,7 +24,7 @@ FRAME = "Question: {question}\nAnswer:"
 
 
 def data(
-  path: str, forget: str = "forget10", holdout: int = 0, tokens: str = "words", length: int = 0,
+  path: str, forget: str = "forget10", holdout: int = 0, spare: int = 0, tokens: str = "words", length: int = 0,
   perturbed: bool = True, refusals: bool = False, seed: int = 0,
   encode: Callable[[str], Sequence[int]] | None = None, pad: int = text.PAD, eos: int = text.EOS,
 ) -> Data:  # fmt: skip
@@ -34,6 +34,7 @@ def data(
     path: folder of the published files.
     forget: `forget01`, `forget05` or `forget10`.
     holdout: authors taken out of what is retained and never trained (set `holdout`).
+    spare: authors who are neither retained nor held out (set `spare`), where fewer than all are enough.
     tokens: `words` (the vocabulary is that of the files) or `bytes`.
     length: of the sequences; 0: the power of two that holds the longest.
     perturbed: read the questions with paraphrased and wrong answers too.
@@ -46,8 +47,9 @@ def data(
     Data with `ids` int32 and `mask` float32 `[n, length]` (1 on the answer and the end), `answer` int32 `[n]` (where
     the answer begins), `person` int32 `[n]` (which author, -1 for none), `item` int32 `[n]` (which question), `variant`
     int32 `[n]` (0 the answer, 1 the same in other words, from 2 on wrong ones), `index`. Sets: `train` = `forget` +
-    `retain`, `holdout`; with `perturbed`: `retain_sample` (the 400 retained questions that utility is measured on),
-    `real_authors`, `world_facts`, and `<set>_perturbed` of `forget`, `retain_sample`, `real_authors`, `world_facts`.
+    `retain`, `holdout`, `spare`; with `perturbed`: `retain_sample` (the 400 retained questions that utility is
+    measured on), `real_authors`, `world_facts`, and `<set>_perturbed` of `forget`, `retain_sample`, `real_authors`,
+    `world_facts`.
     `info["texts"]` holds the answers in words, in the order of `item`.
 
   Raises:
@@ -56,7 +58,7 @@ def data(
   require(forget in SHARES, "data.forget", forget, f"choose one of {sorted(SHARES)}")
   folder = pathlib.Path(path)
   require(path != "" and folder.is_dir(), "data.path", path, f"give the folder that holds {forget}.json")
-  rows = _trained(folder, forget, holdout)
+  rows = _trained(folder, forget, holdout, spare)
   if perturbed:
     rows = _perturbed(folder, forget, rows)
   pairs = [(FRAME.format(question=row["question"]), row["answer"]) for row in rows]
@@ -70,14 +72,15 @@ def _row(record: dict, where: str, item: int, variant: int = ANSWER, person: int
           "variant": variant, "person": person}  # fmt: skip
 
 
-def _trained(folder: pathlib.Path, forget: str, holdout: int) -> list[dict]:
-  """The rows that have an author: retained, held out, to be forgotten."""
+def _trained(folder: pathlib.Path, forget: str, holdout: int, spare: int) -> list[dict]:
+  """The rows that have an author: retained, held out, left out, to be forgotten."""
   kept, lost = (records.read(str(folder / f"{name}.json")) for name in (SHARES[forget], forget))
   authors = len(kept) // AUTHOR
   require(isinstance(holdout, int) and 0 <= holdout < authors, "data.holdout", holdout, f"give 0 to {authors - 1}")
-  out = []
-  for i, record in enumerate(kept):
-    out.append(_row(record, "retain" if i // AUTHOR < authors - holdout else "holdout", i, person=i // AUTHOR))
+  few = isinstance(spare, int) and 0 <= spare < authors - holdout
+  require(few, "data.spare", spare, f"give 0 to {authors - holdout - 1}")
+  groups = ["retain"] * (authors - holdout - spare) + ["holdout"] * holdout + ["spare"] * (spare + 1)
+  out = [_row(record, groups[i // AUTHOR], i, person=i // AUTHOR) for i, record in enumerate(kept)]
   for i, record in enumerate(lost):
     out.append(_row(record, "forget", len(kept) + i, person=authors + i // AUTHOR))
   return out
@@ -94,7 +97,7 @@ def _perturbed(folder: pathlib.Path, forget: str, rows: list[dict]) -> list[dict
       require(len(record.get("perturbed_answer", ())) > 0, f"{folder / file}.json:{line}", sorted(record),
               "add the field 'perturbed_answer'")  # fmt: skip
       base = known.get((record["question"], record["answer"]))
-      if base is not None and base["set"] == "holdout":
+      if base is not None and base["set"] in ("holdout", "spare"):
         continue
       if base is None:
         base = _row(record, name, items)

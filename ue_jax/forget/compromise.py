@@ -34,7 +34,7 @@ RULES = ("retain", "ascent", "difference", "gru", "pcgrad")
 
 
 def method(rule: str = "difference", rate: Any = 1e-4, released_sign: bool = False, **options: Any) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and those of `keep`. For pictures and for token sequences.
+  """Request -> Subject; reads the sets `forget` and those of `keep` or `retain_sets`. For pictures and for tokens.
 
   Args:
     rule: `retain`, `ascent`, `difference`, `gru` or `pcgrad`, see above.

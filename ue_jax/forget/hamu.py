@@ -52,7 +52,7 @@ def method(
   released_stop: bool = False,
   **options: Any,
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and those of `keep`. For pictures and for token sequences.
+  """Request -> Subject; reads the sets `forget` and those of `keep` or `retain_sets`. For pictures and for tokens.
 
   The curves hold what `hamu` says of every step; the step that was not taken any more is their last point.
 

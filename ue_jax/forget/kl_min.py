@@ -18,7 +18,7 @@ from ue_jax.forget import graddiff
 
 
 def method(gamma: float = 1.0, retain: str = "kl", **options: Any) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and those of `keep`.
+  """Request -> Subject; reads the sets `forget` and those of `keep` or `retain_sets`.
 
   Args:
     gamma: coefficient of the ascent; may be traced.

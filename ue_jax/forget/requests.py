@@ -110,7 +110,8 @@ def sizes(
   With the pairing `one_to_one` every set gives as many samples as `forget`.
 
   Raises:
-    Invalid: for an unknown kind of retain term or pairing, a size below 1, or a weight below 0.
+    Invalid: for an unknown kind of retain term or pairing, a size below 1, a weight below 0, or weights without a
+      retain term.
   """
   require(pairing in mixture.PAIRINGS, "method.pairing", pairing, f"choose one of {mixture.PAIRINGS}")
   for name, weight in weights.items():
@@ -119,6 +120,8 @@ def sizes(
     require(not below, f"method.retain_sets.{name}", weight, "give a weight >= 0")
   require(kind in RETAIN, "method.retain", kind, f"choose one of {RETAIN}")
   require(forget >= 1, "method.forget_batch", forget, "give at least 1")
+  fix = "leave it out, or choose the retain term 'nll' or 'kl': with 'none' no set is retained"
+  require(kind != "none" or not weights, "method.retain_sets", dict(weights), fix)
   require(retain >= 1, "method.retain_batch", retain, "give at least 1")
   kept = {} if kind == "none" else dict.fromkeys(weights or ("retain",), forget if pairing == "one_to_one" else retain)
   return {"forget": forget, **kept}

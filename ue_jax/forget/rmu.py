@@ -44,9 +44,9 @@ def method(
   pairing: str = "cyclic",
   retain_sets: Mapping[str, Any] = {},
 ) -> Procedure:
-  """Request -> Subject; reads the sets `forget` and those of `keep`. For token models with sites `block_i/residual`.
+  """Request -> Subject; reads the sets `forget` and those of `keep` or `retain_sets`.
 
-  Blocks behind `layer` keep their bits.
+  For token models with sites `block_i/residual`. Blocks behind `layer` keep their bits.
 
   Args:
     layer: the block whose output is steered, from 0 on.

@@ -68,7 +68,9 @@ def procedure(
   pairing: str = "cyclic",
   retain_sets: Mapping[str, Any] = {},
 ) -> Procedure:
-  """Request -> Subject: adds what `rule` makes of the two gradients; reads the sets `forget` and those of `keep`.
+  """Request -> Subject: adds what `rule` makes of the two gradients.
+
+  It reads the sets `forget` and those of `keep` or `retain_sets`.
 
   Metrics: `retain` and `forget` (the losses before the step), `loss` (the first minus the second), and what the rule
   says. A state whose rule says `stop` or `refused` is done, and that step is not taken.

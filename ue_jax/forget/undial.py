@@ -26,7 +26,7 @@ def method(
   retain: str = "none",
   **options: Any,
 ) -> Procedure:
-  """Request -> Subject; reads the set `forget` and, unless `retain` is `none`, those of `keep`.
+  """Request -> Subject; reads the set `forget` and, unless `retain` is `none`, those of `keep` or `retain_sets`.
 
   Args:
     beta: how much the logit of the answer is lowered; the authors use 3 to 30. May be traced, like gamma.

@@ -37,6 +37,7 @@ class Model(NamedTuple):
       be given to `apply` as its state; None where there is none.
     adapts: True if `apply` takes a `lora.Beside` in the place of `params`.
     context: tokens of the longest text that a language model was made for; None where no limit is known.
+    packs: True if `apply` takes an `attention.Packed` as inputs.
   """
 
   init: Callable[..., tuple[Any, Any]]
@@ -45,6 +46,7 @@ class Model(NamedTuple):
   cache: Callable[..., Any] | None = None
   context: int | None = None
   adapts: bool = False
+  packs: bool = False
 
 
 def tap(taps: Taps, site: str, value: jax.Array) -> jax.Array:

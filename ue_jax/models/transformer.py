@@ -206,7 +206,7 @@ def model(
 
   Raises:
     Invalid: for sizes that are not positive whole numbers or do not divide each other, a scaling that is not known;
-      from `apply`, for a text longer than `context`.
+      from `apply`, for a text longer than `context`; of packed ones only their data know the length.
   """
   kv_heads = heads if kv_heads is None else kv_heads
   layers.check_positive(
@@ -238,7 +238,7 @@ def _language(module: Transformer, context: int | None) -> Model:
   plain = layers.wrap(module, std=std, sites=sites)
 
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
-    long = jnp.shape(inputs.ids if isinstance(inputs, (Tokens, Packed)) else inputs)[-1]
+    long = 0 if isinstance(inputs, Packed) else jnp.shape(inputs.ids if isinstance(inputs, Tokens) else inputs)[-1]
     require(context is None or long <= context, "tokens", long, f"give the model texts of at most {context} tokens")
     layers.check_taps(taps, sites)
     variables = _variables(params, module)
@@ -252,7 +252,7 @@ def _language(module: Transformer, context: int | None) -> Model:
     empty = tuple(jnp.zeros((batch, slots, sizes.kv_heads, sizes.size), dtype) for _ in range(depth))
     return Cache(empty, empty, jnp.zeros((batch, slots), bool), jnp.int32(0))
 
-  return Model(plain.init, apply, False, cache, context, adapts=True)
+  return Model(plain.init, apply, False, cache, context, adapts=True, packs=True)
 
 
 def _variables(params: Any, module: Transformer) -> dict[str, Any]:

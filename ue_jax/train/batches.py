@@ -59,7 +59,7 @@ def packed(data_set: str, size: int, length: int) -> Callable[[int, Any, int], d
   """The `batch` function of token sequences packed into rows of `length`: shuffled epochs over the rows.
 
   It takes `(seed, problem, t)` and returns `ids`, `mask` and `segment` `[size, length]` as `data.packed.pack` makes
-  them, and `index` int32 `[size]`, the number of the row. Which sequences share a row is the same in all epochs.
+  them, and `row` int32 `[size]`, the number of the row. Which sequences share a row is the same in all epochs.
 
   Raises:
     Invalid: when called, for a set that does not exist, or rows shorter than its longest sequence.
@@ -74,7 +74,7 @@ def packed(data_set: str, size: int, length: int) -> Callable[[int, Any, int], d
       made = packing.pack(array_of(data, "ids")[rows], array_of(data, "mask")[rows], length)
       seen.update(data=data, made={key: made[key] for key in ("ids", "mask", "segment")})
     at = shuffled(seed, len(seen["made"]["ids"]), size, t)
-    return {key: x[at] for key, x in seen["made"].items()} | {"index": at}
+    return {key: x[at] for key, x in seen["made"].items()} | {"row": at}
 
   return batch
 

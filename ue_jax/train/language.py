@@ -62,41 +62,46 @@ def train(
     lora: settings of `train.adapters`, as `dict(rank=8)`: only low-rank adapters of `start` are trained, and merged at
       the end; empty: all that is `trainable`.
     pack: length of rows into which several sequences are packed, each read as if it stood alone (`data.packed`);
-      `batch_size` then counts rows. For decoders that take `models.attention.Packed`. 0: a row for each sequence.
+      `batch_size` then counts rows. For models with `packs`. 0: a row for each sequence.
 
   Raises:
-    Invalid: for arguments out of range; at `init` for a set that does not exist, or adapters without a start.
+    Invalid: for arguments out of range; at `init` for a set that does not exist, adapters without a start, or packed
+      texts longer than the model reads.
   """
   require(len(train_sets) > 0, "train.train_sets", train_sets, "name at least one set")
   require(len(scales) in (0, len(train_sets)), "train.scales", scales, f"give one number for each of {train_sets}")
   require(isinstance(steps, int) and steps >= 0, "train.steps", steps, "give a whole number >= 0")
   each = (batch_size,) * len(train_sets) if isinstance(batch_size, int) else tuple(batch_size)
-  whole = len(each) == len(train_sets) and all(isinstance(size, int) and size >= 1 for size in each)
-  require(whole, "train.batch_size", batch_size, "give a whole number >= 1, or one for each of train_sets")
+  right = len(each) == len(train_sets) and all(isinstance(size, int) and size >= 1 for size in each)
+  require(right, "train.batch_size", batch_size, "give a whole number >= 1, or one for each of train_sets")
   require(not isinstance(prompt, (int, float)) or 0 <= prompt <= 1, "train.prompt", prompt, "give 0 to 1")
   require(isinstance(pack, int) and pack >= 0, "train.pack", pack, "give the length of a row, or 0")
+  require(not pack or model.packs, "train.pack", pack, "leave it out: this model reads one text a row")
   tx = optim.make(
     optimizer, rate, max(steps, 1), schedule=schedule, warmup=warmup, final=final, weight_decay=weight_decay, b2=b2,
     clip=clip, train=trainable,
   )  # fmt: skip
 
-  thin = adapters.settings(lora, "train.lora") if lora else None
+  low = adapters.settings(lora, "train.lora") if lora else None
 
   def begin(key, problem):
     data = batches.data_of(problem)
     for name in train_sets:
       batches.rows_of(data, name)
+      longest = batches.width(data, (name,)) if pack and model.context else 0
+      fix = f"the model reads texts of up to {model.context} tokens; one in the set '{name}' has {longest}: shorten it"
+      require(longest <= (model.context or 0), "train.pack", pack, fix)
     batches.array_of(data, "mask")
-    if thin is not None:
+    if low is not None:
       require(start is not None, "train.lora", lora, "give a model with weights: adapters need a base")
-      adapted = adapters.subject_of(key, start, thin["rank"], _scale(thin), thin["where"], thin["start"])
+      adapted = adapters.subject_of(key, start, low["rank"], _scale(low), low["where"], low["start"])
       return adapted.params, start.state, {"apply": adapted.model.apply}
     if start is not None:
       return start.params, start.state, {}
     return *model.init(key, batches.array_of(data, "ids")[:1]), {}
 
   def whole(params):
-    return params if thin is None else low_rank.merge(start.params, params, _scale(thin))
+    return params if low is None else low_rank.merge(start.params, params, _scale(low))
 
   def finish(params, state, problem):
     del problem
@@ -117,8 +122,8 @@ def train(
   )  # fmt: skip
 
 
-def _scale(thin: Mapping[str, Any]) -> Any:
-  return thin["alpha"] / thin["rank"]
+def _scale(low: Mapping[str, Any]) -> Any:
+  return low["alpha"] / low["rank"]
 
 
 def objective(

@@ -78,12 +78,14 @@ def fit(
   Raises:
     Interrupted: after saving, because `stop()` said so.
     Diverged: if the metric `loss` is NaN or infinite.
-    Invalid: if the keeper's checkpoint is damaged or belongs to another seed or procedure.
+    Invalid: if the keeper's checkpoint is damaged or belongs to another seed or procedure, or to one that
+      looked at other numbers (`frozen`).
   """
   require(steps_per_call >= 0, "steps_per_call", steps_per_call, "give 0 (automatic) or a number of steps >= 1")
   state = _own(procedure.init(keys.key(seed), problem))
-  state, t, curves = _resume(keeper, state, seed)
   still = spread.parted(state)[1]
+  signs = {} if keeper is None else {"seed": np.asarray(seed), **_signs(still)}  # of what is not in a checkpoint
+  state, t, curves = _resume(keeper, state, signs)
   whole = lambda state: spread.joined(spread.collect(spread.parted(state)[0]), still)
   size = steps_per_call or _chunk_size(convolves(procedure, problem), procedure, state)
   runner = _Runner(procedure, problem, seed, size, mode, devices)
@@ -103,11 +105,11 @@ def fit(
     if progress:
       progress(t, procedure.steps, metrics)
     if keeper is not None and save_every and (t // save_every > saved // save_every or last):
-      _save(keeper, t, state, curves, seed)
+      _save(keeper, t, state, curves, signs)
       saved = t
     if not last and stop():
       if keeper is not None and saved != t:
-        _save(keeper, t, state, curves, seed)
+        _save(keeper, t, state, curves, signs)
       raise Interrupted(t)
   result = procedure.finish(whole(state), problem)
   return result._replace(history={**result.history, **curves}) if isinstance(result, Subject) and curves else result
@@ -289,19 +291,38 @@ def _extend(curves: dict, t: int, taken: int, rows: dict, last: dict) -> dict:
   return {n: np.concatenate([curves.get(n, blank(old)), new.get(n, blank(taken))]) for n in names}
 
 
-def _save(keeper: Any, t: int, state: Any, curves: dict, seed: int) -> None:
+def _save(keeper: Any, t: int, state: Any, curves: dict, signs: dict) -> None:
   extra = {f"curve/{name}": values for name, values in curves.items()}
-  keeper.save(t, spread.parted(state)[0], {**extra, "seed": np.asarray(seed)})  # the rest is made by `init` again
+  keeper.save(t, spread.parted(state)[0], {**extra, **signs})  # the rest is made by `init` again
 
 
-def _resume(keeper: Any, state: Any, seed: int) -> tuple[Any, int, dict]:
+def _signs(still: Any) -> dict[str, np.ndarray]:
+  """By what a checkpoint knows again what stays and is not in it; `still/<name of shape and dtype>` -> numbers."""
+  kinds = {name: f"{name} {dtype}{list(shape)}" for name, (shape, dtype) in tree.shapes(still).items()}
+  return {f"still/{kinds[name]}": values for name, values in tree.sketch(still).items()}
+
+
+def _check_signs(extra: dict, signs: dict) -> None:
+  """Rounding may differ from machine to machine, so numbers of what `init` computes may differ by a thousandth."""
+  fix = f"this directory holds a run with seed {int(extra['seed'])}: choose another"
+  require(int(extra["seed"]) == int(signs["seed"]), "seed", int(signs["seed"]), fix)
+  fix = "this directory holds a run that looked at other weights or data: choose another"
+  mine, saved = ({name for name in part if name.startswith("still/")} for part in (signs, extra))
+  require(mine == saved, "frozen", sorted(mine ^ saved)[:3], fix)
+  for name in sorted(mine):
+    a, b = np.float64(signs[name]), np.float64(extra[name])
+    slack = np.append(np.full(8, 1e-3 * np.abs(a[:8]).mean()), np.full(2, 1e-5 * a[9]))  # values, sums
+    near = np.array_equal(a, b, equal_nan=True) or np.allclose(a, b, rtol=0, atol=slack)
+    require(near, "frozen", name.removeprefix("still/"), fix)
+
+
+def _resume(keeper: Any, state: Any, signs: dict) -> tuple[Any, int, dict]:
   moving, still = spread.parted(state)
   found = keeper.latest(moving) if keeper is not None else None
   if found is None:
     return state, 0, {}
   t, state = found[0], spread.joined(found[1], still)
   extra = keeper.extra(t)
-  fix = f"this directory holds a run with seed {int(extra['seed'])}: choose another"
-  require(int(extra["seed"]) == seed, "seed", seed, fix)
+  _check_signs(extra, signs)
   curves = {name.removeprefix("curve/"): x for name, x in extra.items() if name.startswith("curve/")}
   return state, t, curves
