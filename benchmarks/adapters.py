@@ -1,6 +1,6 @@
 """Memory of unlearning with adapters on a 7B decoder: what a step needs, found without a single array of that size.
 
-    python -m benchmarks.adapters [--rank 8] [--rows 4] [--tokens 512] [--compile 2 4] [--build 32]
+    python -m benchmarks.adapters [--rank 8] [--rows 4] [--tokens 512] [--build 32]
 
 Gradient difference (`forget.graddiff`, half of the rows forget, half retain) on adapters of Llama-2-7B's shape,
 weights in bfloat16. `state` is what goes in and out of a step: weights, adapters, moments of Adam. `backward` is what
@@ -8,10 +8,8 @@ the forward pass leaves for the gradient, from the types of its residuals: the s
 where a compiler computes some of them again; with and without `remat`, and `scan`, where the weights laid on top of
 each other are among it. Adapters work beside the weights; `merged` says what it would be if they were merged into
 second weights at every step. --build traces and compiles a step of so many blocks, scanned and one by one, and says
-what that cost. --compile asks this backend's compiler for the temporary memory
-of a step with so many blocks, and draws the line through two of them to all 32; a CPU takes products of bfloat16
-through float32 copies and merges blocks computed anew with the first ones, so there it says something of the usual
-step only.
+what that cost, and the temporary memory that this backend's compiler plans: a CPU takes products of bfloat16 through
+float32 copies.
 """
 
 from __future__ import annotations
@@ -82,12 +80,6 @@ def backward(state: Any, batch: Any) -> int:
   return size(kept) - size(state.params) - size(state.frozen)
 
 
-def temporary(asked: Any, depth: int) -> int:
-  """Bytes that a compiled step of so many blocks needs beside its state."""
-  procedure, state, batch = shapes(asked, depth, remat=False)
-  return jax.jit(procedure.step, donate_argnums=0).lower(state, batch).compile().memory_analysis().temp_size_in_bytes
-
-
 def build(asked: Any, depth: int, scan: bool) -> tuple[float, float, int]:
   """Seconds of CPU time to trace and to compile a step of so many blocks, and the bytes it needs beside its state."""
   jax.config.update("jax_enable_compilation_cache", False)  # what an earlier run compiled would be read
@@ -109,7 +101,6 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   for name, value in (("rank", 8), ("rows", 4), ("tokens", 512)):
     parser.add_argument(f"--{name}", type=int, default=value)
-  parser.add_argument("--compile", type=int, nargs="*", default=())
   parser.add_argument("--build", type=int, default=0)
   asked = parser.parse_args()
   tell = lambda what, value: print(f"{what:55s} {value / 2**30:6.2f} GiB", flush=True)
@@ -123,12 +114,6 @@ def main() -> None:
     what = f"{asked.build} blocks {'scanned' if scan else 'one by one'}"
     print(f"{what}: traced in {traced:.1f} s, compiled in {compiled:.1f} s of CPU time", flush=True)
     tell("  temporary", more)
-  found = {depth: temporary(asked, depth) for depth in asked.compile}
-  for depth, value in found.items():
-    tell(f"temporary, compiled for {jax.default_backend()}, {depth} blocks", value)
-  if len(found) > 1:
-    (a, low), *_, (b, high) = sorted(found.items())
-    tell(f"the same, drawn to {DEPTH} blocks", low + (high - low) / (b - a) * (DEPTH - a))
 
 
 if __name__ == "__main__":

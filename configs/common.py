@@ -100,12 +100,13 @@ def released(config: Any, arg: str, **own: Any) -> Any:
   """Makes the experiment of a released model out of one on invented persons, if `arg` names such a size.
 
   `smollm2`: SmolLM2-135M learns TOFU and is to forget ten of its authors; one accelerator. `smollm2_cpu`: it learns ten
-  authors and is to forget two, in 50 steps. `smollm2_facts`: it learns the invented persons themselves. `llama`: the
+  authors and is to forget two. `smollm2_facts`: it learns the invented persons themselves. `llama`: the
   same as `smollm2` for a Llama of any size in a folder, in bfloat16, by adapters alone, with few copies of its blocks;
   `--mode fsdp` spreads it over devices.
 
   The methods stay what they are, with a fifteenth of their rates (a third for adapters, and for all methods of `llama`)
-  and four times their steps (on CPU five sixths), for batches of texts.
+  and 25/6 of their steps, for batches of 32 texts; `smollm2_cpu` and `smollm2_facts` with 5/6 of their steps (50 where
+  they have 60), for batches of 4 and 16.
 
   Args:
     config: with `method`, one or several.
@@ -118,7 +119,7 @@ def released(config: Any, arg: str, **own: Any) -> Any:
   if arg not in RELEASED:
     return config
   for name in ("seeds", "sweep", "attack"):
-    if name in config and not (name == "attack" and "relearn" not in config.attack):
+    if name in config and (name != "attack" or "relearn" in config.attack):
       del config[name]
   many = [config.method] if "name" in config.method else list(config.method.values())
   for stage in many:
@@ -128,10 +129,10 @@ def released(config: Any, arg: str, **own: Any) -> Any:
 
 
 def _fit(stage: Any, arg: str, own: Mapping[str, Any]) -> None:
-  cpu, thin = arg != "smollm2" and arg != "llama", arg == "llama" or "lora" in stage
+  few, low = arg in ("smollm2_cpu", "smollm2_facts"), arg == "llama" or "lora" in stage
   batch = {"smollm2_cpu": 4, "smollm2_facts": 16}.get(arg, 32)
-  steps = round(stage.steps * (5 / 6 if cpu else 25 / 6))
-  rate = float(f"{stage.rate / (3 if thin else 15):.2g}")
+  steps = round(stage.steps * (5 / 6 if few else 25 / 6))
+  rate = float(f"{stage.rate / (3 if low else 15):.2g}")
   fitted = dict(rate=rate, steps=steps, forget_batch=batch, retain_batch=batch)
   stage.update({name: value for name, value in fitted.items() if name in stage})
   stage.update(own)

@@ -3,7 +3,7 @@
 Papers: Maini et al., "TOFU", 2024 (a retain sample for each forget sample, drawn at random); "Standard vs. Modular
 Sampling: Best Practices for Reliable LLM Unlearning", 2025 (one to one, random, cyclic; neighbours and others). Any
 method with a retain term takes `pairing` and `retain_sets`. Data, model and training are those of
-`configs/forget/npo.py`; neighbours of a forgotten person share a language or an employer with one, about half do.
+`configs/forget/npo.py`; neighbours of a forgotten person share a language or an employer with one: three fifths do.
 
   python -m experiments.run --config configs/forget/pairing.py:tiny --workdir runs/pairing   # minutes, 2 cores
 

@@ -87,6 +87,18 @@ def test_answers_are_cut_at_the_end_and_do_not_see_the_truth(bigram):
     generate.answers(subject, data._replace(arrays={**data.arrays, "mask": mask * 0}), data.sets["some"])
 
 
+def test_a_cache_changes_no_answer(request_tokens, monkeypatch):
+  subject, data = request_tokens.subject, request_tokens.data
+  rows = np.concatenate([data.sets["forget"], data.sets["holdout"]])[:9]
+  whole = subject._replace(model=subject.model._replace(cache=None))
+  asked = dict(chunk=4, new=6, eos=int(data.arrays["ids"][rows[0], 0]))  # on and on, behind what was trained
+  wanted = generate.answers(whole, data, rows, **asked)
+  monkeypatch.setattr(generate, "greedy", None)
+  assert generate.answers(subject, data, rows, **asked) == wanted
+  assert len({(len(said), tuple(said)) for said in wanted[0]}) > 4 and max(map(len, wanted[0])) > 1
+  assert len(set(data.arrays["answer"][rows])) > 1, "prompts of several lengths"
+
+
 def test_trained_persons_are_answered_and_untrained_ones_are_not(request_tokens):
   scores = fit(rouge.measure(), request_tokens)
   assert scores["forget/rouge_recall"].value > 0.95 > 0.5 > scores["forget/rouge_recall"].target

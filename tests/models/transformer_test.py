@@ -7,7 +7,7 @@ import pytest
 
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
-from ue_jax.models import generate, transformer
+from ue_jax.models import attention, generate, transformer
 from ue_jax.models.attention import Tokens
 
 IDS = np.random.default_rng(0).integers(0, 13, (2, 6)).astype(np.int32)
@@ -80,6 +80,27 @@ def test_one_head_of_attention_equals_numpy(key):
   q, k, v = jax.random.normal(key, (3, 1, 7, 1, 4))
   out = transformer.attend(q, k, v)
   np.testing.assert_allclose(out[0, :, 0], head(*(np.asarray(x[0, :, 0]) for x in (q, k, v))), rtol=1e-4, atol=1e-5)
+
+
+def test_attention_of_accelerators_gives_the_numbers_of_that_of_cpus(key, monkeypatch):
+  valid = jnp.arange(7) < jnp.array([[7], [4]])
+  masks = (None, attention.visible(7, 7, 3, None), attention.visible(7, 7, None, valid),
+           attention.visible(7, 7, 2, valid))  # fmt: skip
+  q, k, v = (jax.random.normal(jax.random.fold_in(key, n), (2, 7, n, 8)) for n in (6, 2, 3))
+  for kv in (k, v):  # three and two query heads for each key head
+    ours = [attention.attend(q, kv, 2 * kv, seen) for seen in masks]
+    theirs = [attention.given(q, kv, 2 * kv, seen) for seen in masks]
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+  assert np.abs(ours[0] - ours[3]).max() > 0.1, "masks matter"
+  low = [x.astype(jnp.bfloat16) for x in (q, k, k)]
+  ours, theirs = attention.attend(*low), attention.given(*low)
+  assert ours.dtype == theirs.dtype == jnp.bfloat16
+  np.testing.assert_allclose(np.float32(theirs), np.float32(ours), atol=0.03)
+  asked = []
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *args, **how: asked.append(how) or args[0])
+  attention.attend(q, k, k)
+  assert [how["is_causal"] for how in asked] == [True]
 
 
 def test_rotation_equals_numpy_keeps_length_and_sees_only_distance(key):

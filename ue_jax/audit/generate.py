@@ -1,4 +1,4 @@
-"""Greedy continuation of prompts, by a model that sees whole sequences."""
+"""Greedy continuation of prompts, with the cache of a model that has one, else by sequences seen whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.models import generate
 
 PAD, EOS = 0, 1
 
@@ -45,16 +46,27 @@ def answers(
   require(most is None or longest + new <= most, "measure.new", f"{new} behind a prompt of {longest} tokens", fix)
   pad, eos = (data.info.get(name, usual) if given is None else given
               for name, given, usual in (("pad", pad, PAD), ("eos", eos, EOS)))  # fmt: skip
-  prompts = np.where(np.arange(ids.shape[1]) < start[:, None], ids, pad).astype(np.int32)
-  prompts = np.pad(prompts, ((0, 0), (0, max(0, int(start.max()) + new - ids.shape[1]))), constant_values=pad)
-  chunk, parts = min(chunk, len(rows)), []
+  speak, chunk, parts = _cached if subject.model.cache else _whole, min(chunk, len(rows)), []
   for first in range(0, len(rows), chunk):
     at = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
-    parts.append(greedy(subject.model.apply, subject.params, subject.state, prompts[at], start[at], new, pad, eos))
-  said = np.concatenate([np.asarray(part) for part in parts])[: len(rows)]
+    parts.append(speak(subject, ids[at], start[at], longest, new, pad, eos))
+  said = np.concatenate(parts)[: len(rows)]
   cut = lambda row: row[: row.index(eos)] if eos in row else row
-  heard = [cut(row[s : s + new].tolist()) for row, s in zip(said, start)]
-  return heard, [cut(row[s:e].tolist()) for row, s, e in zip(ids, start, last)]
+  return [cut(row.tolist()) for row in said], [cut(row[s:e].tolist()) for row, s, e in zip(ids, start, last)]
+
+
+def _cached(subject, ids, start, longest, new, pad, eos) -> np.ndarray:
+  """The `new` tokens behind the first `start` of each row of `ids`, `[b, new]`: one token is read at a time."""
+  prompts = generate.left([row[:s].tolist() for row, s in zip(ids, start)], pad, longest)
+  return np.asarray(generate.generate(subject.model, subject.params, prompts, new, stop=(eos,), pad=pad).ids)
+
+
+def _whole(subject, ids, start, longest, new, pad, eos) -> np.ndarray:
+  """The same by a model without a cache: all is read again for each token."""
+  prompts = np.where(np.arange(ids.shape[1]) < start[:, None], ids, pad).astype(np.int32)
+  prompts = np.pad(prompts, ((0, 0), (0, max(0, longest + new - ids.shape[1]))), constant_values=pad)
+  said = greedy(subject.model.apply, subject.params, subject.state, prompts, start, new, pad, eos)
+  return np.take_along_axis(np.asarray(said), start[:, None] + np.arange(new), axis=1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))

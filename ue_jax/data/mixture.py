@@ -62,7 +62,8 @@ def pairs(
     t: step.
     how: how partners are found: `random` (uniform, with replacement), `cyclic` (the other set is walked in
       epochs too, so that all of it is seen), `one_to_one` (each anchor row always meets the same partner).
-    anchor: `forget` or `retain`, the set whose epochs count.
+    anchor: `forget` or `retain`, the set whose epochs count. Methods of `forget` go by the first (their option
+      `pairing`); the second is for tables of one's own (`table`).
     partners: rows of the other set for each anchor row; 1 with `one_to_one`.
   Returns:
     (forget rows, retain rows), int32 `[size]` and `[size * partners]`, or the reverse if anchored on retain.
