@@ -44,10 +44,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model = dict(name="models.mlp", widths=(128, 64))
     config.train = dict(name="train.supervised", steps=pick(tiny=400, small=1000), batch_size=64, rate=2e-3)
   config.reference = True
+  ten = dict(steps=pick(tiny=100, small=180, full=3520), rate=2e-3)  # ten epochs, where not tiny
   config.method = dict(
-    fine_tune=dict(name="forget.fine_tune", steps=pick(tiny=100, full=2000), rate=2e-3),
-    random_labels=dict(name="forget.random_labels", steps=pick(tiny=100, full=2000), rate=2e-3),
+    fine_tune=dict(name="forget.fine_tune", **ten), random_labels=dict(name="forget.random_labels", **ten),
   )
+  if size != "tiny":
+    config.method.update(others(epoch=pick(small=18, full=352)))
   models = pick(tiny=12, small=32, full=64)
   config.measure = dict(
     unlearning=dict(name="audit.unlearning"),
@@ -56,3 +58,15 @@ def get_config(arg: str = "") -> ConfigDict:
     u_lira=dict(name="audit.u_lira", models=models, targets=pick(tiny=60, small=120)),
   )
   return config
+
+
+def others(epoch: int) -> dict:
+  """More methods with the settings of `configs/forget/baselines.py`, and the foil: a new last layer on old features."""
+  return dict(
+    neggrad_plus=dict(
+      name="forget.neggrad_plus", alpha=0.9, rate=5e-4, steps=10 * epoch, forget_batch=64, retain_batch=64,
+    ),
+    scrub=dict(name="forget.scrub", rate=2e-3, forget_steps=max(epoch // 9, 1), retain_steps=epoch),
+    salun=dict(name="forget.salun", share=0.5, rate=1e-3, steps=11 * epoch),
+    eu_1=dict(name="forget.fine_tune", trainable="head", fresh=True, steps=40 * epoch, rate=4e-3),
+  )  # fmt: skip
