@@ -18,7 +18,7 @@ from ue_jax.train import supervised
 
 
 def select(
-  downstream: str, classes: int = 3, label: str = "label", within: str = "train", chunk: int = 512
+  downstream: str = "test", classes: int = 1, label: str = "label", within: str = "train", chunk: int = 512
 ) -> Procedure:
   """Request -> Request: the sets `forget` and `retain` of `splits.forget_classes`. For picture classifiers.
 
