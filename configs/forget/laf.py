@@ -14,8 +14,8 @@ Expect (accuracies, means of seeds 0 and 1; in brackets what a prototype of the 
   reference                .00           .00       1.00                .975
   laf                 .00 (<= .10)  .00 (<= .10)   .996 (>= .97)       .972 (>= .95)
   linear                   .00           .00       .997                .972
-  laf_r                    .00           .00       .997                .972
-  only_align           .00 (.00)         .00       .995                .970
+  laf_r                    .00           .00       .996                .972
+  only_align           .00 (.00)         .00       .997                .970
   only_extract            1.00          1.00       .79 (.88)           .78
   noise                    .99           .96       .92 (below .97)     .90
 

@@ -55,7 +55,7 @@ def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
   size, pick = sizes(arg, *CIFAR)
   if size in CIFAR:
-    return released(size)
+    return from_weights(size)
   config = baselines.get_config(arg)
   config.title = f"Picture unlearning: all methods ({size})"
   config.method.update(again=dict(name="forget.retrain", again=1), **PAPERS)
@@ -69,7 +69,7 @@ def get_config(arg: str = "") -> ConfigDict:
   return config
 
 
-def released(size: str) -> ConfigDict:
+def from_weights(size: str) -> ConfigDict:
   """CIFAR-10 and a ResNet-20 with given weights, which are measured as they are, or trained on and made to forget."""
   config = ConfigDict()
   config.title = f"Picture unlearning: ResNet-20 from given weights ({size})"

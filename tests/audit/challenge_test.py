@@ -5,6 +5,8 @@ import pytest
 
 from ue_jax.audit import challenge, outputs
 from ue_jax.core.errors import Invalid
+from ue_jax.forget import retrain
+from ue_jax.train import loop
 
 
 def literal(a, b, delta=1e-5):
@@ -83,3 +85,14 @@ def test_banks_that_say_nothing_are_refused():
       challenge.epsilons(a, other)
   with pytest.raises(Invalid, match="models that differ"):
     challenge.epsilons(np.ones((8, 1)), np.ones((8, 1)))
+
+
+def test_training_again_keeps_most_points_and_doing_nothing_few(by_heart):
+  train, asked = by_heart
+  run = lambda method: loop.fit(challenge.measure(train, method, models=8), asked, mode="one")
+  again, nothing = run(retrain.method(train)), run(None)
+  name = "challenge/forgetting"
+  assert again[name].value > 0.1 > 0.06 > nothing[name].value and again[name].n == 30
+  assert again["challenge/final"].value == pytest.approx(again[name].value, rel=0.2)  # both banks are as useful
+  with pytest.raises(Invalid, match="measure.models = 2"):
+    challenge.measure(train, models=2)

@@ -4,7 +4,7 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Request, check_data
-from ue_jax.data import splits
+from ue_jax.data import noisy, splits
 
 
 @pytest.fixture
@@ -117,6 +117,8 @@ def test_forget_by_index_means_identities_not_positions(data):
   lambda d: splits.forget_share(d, float("nan")), lambda d: splits.forget_classes(d, [7]),
   lambda d: splits.forget_classes(d, []), lambda d: splits.forget_classes(d, [0, 1, 2]),
   lambda d: splits.forget_classes(d, [0], label="nose"), lambda d: splits.forget_index(d, []),
+  lambda d: splits.forget_index(d, [1003, 1003]), lambda d: splits.forget_set(d, "noisy"),
+  lambda d: splits.forget_set(d, "train"), lambda d: splits.forget_set(d, "test"),
   lambda d: splits.forget_index(d, [3]), lambda d: splits.forget_index(d, [1050]),
   lambda d: splits.split(d, {"a": 0}), lambda d: splits.split(d, {"a": 61}),
   lambda d: splits.hold_out(d, 1.0), lambda d: splits.hold_out(d, 0.001), lambda d: splits.hold_out(d, 0.5, within="x"),
@@ -136,6 +138,19 @@ def test_select_is_an_arrow_from_request_to_request(data, arguments, forget):
   request = Request(subject=None, data=data)
   out = procedure.finish(procedure.init(jax.random.key(0), request), request)
   assert partition(out.data, data) == forget
+
+
+def test_rows_with_wrong_labels_and_parts_of_classes_can_be_asked_for(data):
+  wrong = noisy.labels(data, 0.25)
+  asked, request = splits.select(how="set"), Request(None, wrong)
+  found = asked.finish(asked.init(jax.random.key(0), request), request).data
+  assert np.array_equal(found.sets["forget"], wrong.sets["noisy"]) and len(wrong.sets["noisy"]) == 12
+  moved = found.arrays["label"] != data.arrays["label"]
+  assert moved[found.sets["forget"]].all() and not moved[found.sets["retain"]].any()
+  fine = Data({**data.arrays, "fine": np.arange(data.n, dtype=np.int32) % 6}, data.sets)
+  part = splits.forget_classes(fine, [1], label="fine")
+  assert set(part.arrays["label"][part.sets["forget"]]) == {1}  # one of the two halves of class 1, the other stays
+  assert set(part.arrays["fine"][part.sets["retain"]][part.arrays["label"][part.sets["retain"]] == 1]) == {4}
 
 
 def test_select_asks_the_same_whatever_the_key(data):

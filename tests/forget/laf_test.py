@@ -96,3 +96,6 @@ def test_settings_out_of_range_are_refused(pictures):
   bare = pictures._replace(data=Data(pictures.data.arrays, {"train": pictures.data.sets["train"]}))
   with pytest.raises(Invalid, match="forget"):
     laf.method().init(jax.random.key(0), bare)
+  empty = pictures._replace(data=Data(bare.data.arrays, {**pictures.data.sets, "forget": np.zeros(0, np.int32)}))
+  with pytest.raises(Invalid, match="at least one row"):
+    laf.method().init(jax.random.key(0), empty)

@@ -4,7 +4,7 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
-from ue_jax.forget import requests
+from ue_jax.forget import hamu, npo, requests
 
 
 def oracle(table, ids, mask):
@@ -62,6 +62,19 @@ def test_a_set_smaller_than_the_batch_gives_all_it_has(bigram):
 def test_data_that_cannot_be_unlearned_are_refused_by_name(bigram, change, named):
   with pytest.raises(Invalid, match=named):
     requests.check(bigram._replace(data=change(bigram.data)), ("forget", "retain"))
+
+
+@pytest.mark.parametrize(
+  "name, at, said",
+  [("forget", [], "at least one row"), ("retain", [], "at least one row"), ("forget", [1, 5], r"\[5\].*0..4"),
+   ("retain", [-1], r"\[-1\].*0..4"), ("forget", [3, 1, 3], r"\[3\].*once")],
+)  # fmt: skip
+@pytest.mark.parametrize("module", [npo, hamu])
+def test_sets_that_are_empty_out_of_range_or_doubled_are_refused_by_name(bigram, module, name, at, said):
+  data = bigram.data
+  wrong = bigram._replace(data=Data(data.arrays, {**data.sets, name: np.array(at, np.int32)}))
+  with pytest.raises(Invalid, match=rf"data.sets\[{name}\].*{said}"):
+    module.method().init(jax.random.key(0), wrong)
 
 
 def test_sizes_follow_the_retain_term():

@@ -19,9 +19,16 @@ one .016, by two .0017, by six .00012, with half the width .0034. The winners of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from ue_jax.audit import outputs
 from ue_jax.core.errors import require
+from ue_jax.core.nouns import Data, Request, Score, Scores
+from ue_jax.core.procedure import Procedure, once
+from ue_jax.parallel import many
 
 DELTA = 1e-5
 CAP = 50.0  # of epsilon
@@ -30,6 +37,62 @@ REACH = 2.0  # of the ends of an interval, on either side
 BIN = 0.5  # of epsilon
 PEAKED = 0.01  # ranges less than this part of the other's are caught at once
 FLOOR = 1e-45  # inside the logarithms of phi, as released
+
+
+def measure(
+  train: Procedure, method: Procedure | None = None, models: int = 16, label: str = "label", seed: int = 0,
+  chunk: int = 512,
+) -> Procedure:  # fmt: skip
+  """Request -> Scores `challenge/forgetting` (F) and `challenge/final`, larger is better. For picture classifiers.
+
+  The one bank is `method` from as many seeds, each time on the original, the other are trainings on `retain` alone.
+  Nothing reaches 1, see above: what `forget.retrain` has as the method is the floor to compare with.
+
+  Args:
+    train: the procedure that trained the subject.
+    method: the procedure that made the audited model of the original; None: nothing was done, and the bank is of
+      trainings on `train` from as many seeds.
+    models: in either bank; the challenge has 512, and fewer have fewer bins (16: 6 of its 14).
+    label: the labelling.
+    seed: of both banks.
+    chunk: samples computed at once.
+
+  Raises:
+    Invalid: for fewer than 3 models, missing sets, tokens, or a sample of which no attack says anything.
+  """
+  require(isinstance(models, int) and models >= 3, "measure.models", models, "give a whole number, at least 3")
+
+  def score_of(key, request: Request) -> Scores:
+    del key
+    data = request.data
+    for name in ("train", "forget", "retain", "test"):
+      require(name in data.sets, "measure.sets", name, f"choose from {sorted(data.sets)}")
+    less = Data(data.arrays, {**data.sets, "train": data.sets["retain"]}, data.info)
+    retrained = many.fit(train, [less] * models, _seeds(seed, 0, models))
+    start = request.original or request.subject
+    asked = [data] * models if method is None else [request._replace(subject=start, original=start)] * models
+    unlearned = many.fit(method or train, asked, _seeds(seed, 1, models))
+    phi, kept, test = zip(*(_of(bank, data, label, chunk) for bank in (unlearned, retrained)))
+    f, n = score(*phi), len(data.sets["forget"])
+    most = 1 / max(kept[1] * test[1], 1e-9)
+    return {
+      "challenge/forgetting": Score(f, n, "high", 1.0),
+      "challenge/final": Score(final(f, kept, test), n, "high", 1.0, 0.0, most),
+    }
+
+  return once(score_of)
+
+
+def _seeds(seed: int, bank: int, models: int) -> list[int]:
+  return [seed * 10000 + bank * 5000 + i for i in range(models)]
+
+
+def _of(bank: Sequence[Any], data: Data, label: str, chunk: int) -> tuple[np.ndarray, float, float]:
+  """phi of the forget set, float64 `[models, samples]`, and the mean accuracies on what is kept and in test."""
+  test = "retain_test" if "retain_test" in data.sets else "test"
+  seen = [outputs.outputs(one, data, ("forget", "retain", test), label, chunk) for one in bank]
+  phi = np.stack([floored_phi(one["forget"].logits, one["forget"].labels) for one in seen])
+  return phi, *(float(np.mean([one[name].hits().mean() for one in seen])) for name in ("retain", test))
 
 
 def final(forgetting: float, retain: tuple[float, float], test: tuple[float, float]) -> float:

@@ -132,10 +132,19 @@ def forget_unseen(data: Data, rows: int, seed: int = 0, *, within: str = "train"
 def forget_index(data: Data, index: Sequence[int], *, within: str = "train") -> Data:
   """Sets `forget` (the rows of `within` with these identities) and `retain` (its other rows)."""
   rows = _rows(data, within)
+  values, counts = np.unique(np.asarray(index, np.int64), return_counts=True)
+  twice = values[counts > 1].tolist()
+  require(not twice, "select.index", list(index), f"name each identity once; {twice[:5]} are named more often")
   known = data.arrays["index"][rows]
   missing = np.setdiff1d(np.asarray(index, np.int64), known)
   require(not len(missing), "select.index", list(index), f"'{within}' has no rows with index {missing[:5].tolist()}")
   return _forget(data, rows, rows[np.isin(known, np.asarray(index, np.int64))], "select.index", list(index))
+
+
+def forget_set(data: Data, name: str, *, within: str = "train") -> Data:
+  """Sets `forget` (the rows of `within` that are in the set `name`, as `noisy`) and `retain` (its other rows)."""
+  rows = _rows(data, within)
+  return _forget(data, rows, rows[np.isin(rows, _rows(data, name))], "select.rows", name)
 
 
 def forget(data: Data, share: float = 0.0, classes: Sequence[int] = (), seed: int = 0, unseen: int = 0) -> Data:
@@ -157,14 +166,16 @@ def forget(data: Data, share: float = 0.0, classes: Sequence[int] = (), seed: in
 
 
 def select(
-  how: str = "share", share: float = 0.1, classes: Sequence[int] = (), index: Sequence[int] = (),
+  how: str = "share", share: float = 0.1, classes: Sequence[int] = (), index: Sequence[int] = (), rows: str = "noisy",
   label: str = "label", within: str = "train", seed: int = 0,
-) -> Procedure:
+) -> Procedure:  # fmt: skip
   """Request -> Request: names the sets `forget` and `retain` inside the set `within`.
 
   Args:
-    how: `share` (a random share), `class` (whole classes of `label`) or `index` (identities).
-    share, classes, index: the one that `how` reads.
+    how: `share` (a random share), `class` (whole classes of `label`), `index` (identities) or `set` (another set of the
+      data).
+    share, classes, index, rows: the one that `how` reads; the set `noisy` holds the rows with a wrong label.
+    label: the labelling of `classes`; a finer one than is trained on asks for sub-classes.
     seed: names the random share.
   Raises:
     Invalid: for an unknown `how`, or if either set would be empty.
@@ -173,6 +184,7 @@ def select(
     "share": lambda data: forget_share(data, share, seed, within=within),
     "class": lambda data: forget_classes(data, classes, label=label, within=within),
     "index": lambda data: forget_index(data, index, within=within),
+    "set": lambda data: forget_set(data, rows, within=within),
   }
   require(how in ways, "select.how", how, f"choose one of {sorted(ways)}")
 

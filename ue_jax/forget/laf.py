@@ -226,8 +226,7 @@ def _check(steps: int, forget_batch: int, retain_batch: int, repair_steps: int, 
 
 def _check_request(request: Request, sets: Sequence[str], repair_set: str, label: str) -> None:
   data = request.data
-  for name in (*sets, *([repair_set] if repair_set else [])):
-    require(name in data.sets, "method.sets", name, f"give data with this set; it has {sorted(data.sets)}")
+  requests.check_sets(data, (*sets, *([repair_set] if repair_set else [])))
   known = sorted(data.arrays)
   require("image" in known, "data.arrays", known, "give pictures: this method is for classifiers of pictures")
   require(not repair_set or label in known, "method.label", label, f"the repair reads it: choose one of {known}")

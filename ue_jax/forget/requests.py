@@ -45,11 +45,10 @@ def check(request: Request, sets: Sequence[str], label: str = "label") -> Reques
   """The request, if its data has the `sets` and the arrays that unlearning reads.
 
   Raises:
-    Invalid: naming the missing set or array.
+    Invalid: naming the missing set or array, or a set that is none (see `check_sets`).
   """
   data = request.data
-  for name in sets:
-    require(name in data.sets, "method.sets", name, f"give data with this set; it has {sorted(data.sets)}")
+  check_sets(data, sets)
   require(
     "ids" in data.arrays or "image" in data.arrays,
     "data.arrays", sorted(data.arrays), "give token sequences (ids, mask) or pictures (image and a labelling)",
@@ -58,6 +57,23 @@ def check(request: Request, sets: Sequence[str], label: str = "label") -> Reques
   for name in wanted:
     require(name in data.arrays, "data.arrays", sorted(data.arrays), f"add the array '{name}'")
   return request
+
+
+def check_sets(data: Data, sets: Sequence[str]) -> None:
+  """Each of `sets` is there, has rows and names rows that there are; none is to be forgotten twice.
+
+  Raises:
+    Invalid: naming the set and the first position that is wrong.
+  """
+  for name in sets:
+    require(name in data.sets, "method.sets", name, f"give data with this set; it has {sorted(data.sets)}")
+    at, field = np.asarray(data.sets[name]), f"data.sets[{name}]"
+    require(len(at) > 0, field, "0 positions", "name at least one row")
+    beyond = at[(at < 0) | (at >= data.n)]
+    require(not len(beyond), field, beyond[:1].tolist(), f"name rows within 0..{data.n - 1}")
+    values, counts = np.unique(at, return_counts=True)
+    twice = values[counts > 1] if name == "forget" else values[:0]
+    require(not len(twice), field, twice[:1].tolist(), "name every row once")
 
 
 def rows(data: Data, name: str, at: np.ndarray, label: str = "label") -> dict[str, np.ndarray]:
