@@ -56,10 +56,10 @@ Seen at `small` (8x8 digits, 64/255 where there is a budget, means of three trai
 A hundred clean digits alone give .89, so no protection takes anything worth having from a thief who owns them. Without
 them `cuda` alone holds (.28 at most, .59 for the parity, at which it was not aimed); `tap` rises to .75 and `lsp` to
 .79. Half of the pictures left clean heal all but `cuda` (.90; .94 the clean half alone); where a tenth is left, which
-alone gives .89, `cuda` leaves .67 and `tap` .76 (spread .17), `lsp` .85, `clusters` and random noise a class .86. A linear
-reader sees too much of a digit for `orthogonal`: it takes the digit away with the noise. `ops`, `ar` and this short
-`rem` do little on pictures of this size; their own configs say so. With standard deviations, the parity and CIFAR-10:
-docs/results/protect.md.
+alone gives .89, `cuda` leaves .67 and `tap` .76 (spread .17), `lsp` .85, `clusters` and random noise a class .86. A
+linear reader sees too much of a digit for `orthogonal`: it takes the digit away with the noise. `ops`, `ar` and this
+short `rem` do little on pictures of this size; their own configs say so. With standard deviations, the parity and
+CIFAR-10: docs/results/protect.md.
 
 `slow` and `transfer` are read beside it, at the same pictures and seeds. A purifying auto-encoder that knows the
 classes (`d_vae`) brings `tap` to .78, `error_min` a class to .86, noise a class to .82 and `cuda` nowhere (.20; a

@@ -46,7 +46,7 @@ class Disentangled(nn.Module):
     height, width, channels = x.shape[1:]
     h = nn.relu(Convolution(self.width, stride=2, name="encode_0")(x))
     h = nn.relu(Convolution(2 * self.width, stride=2, name="encode_1")(h))
-    mean, log_variance = (Convolution(self.latent, size=1, name=name)(h) for name in ("mean", "log_variance"))
+    mean, log_variance = (Convolution(self.latent, size=1, name=name)(h) for name in ("mean", "spread"))
     z = mean
     if self.has_rng("dropout"):  # the one stream of randomness that `layers.wrap` hands on
       z = mean + jnp.exp(log_variance / 2) * jax.random.normal(self.make_rng("dropout"), mean.shape)
