@@ -7,6 +7,7 @@ features. Beside them the attacks on a population (`confidences`, `unlearning`),
 
   python -m experiments.run --config configs/audit/u_lira.py:tiny  --workdir runs/u_lira
   python -m experiments.run --config configs/audit/u_lira.py:small --workdir runs/u_lira  # more shadow models
+  python -m experiments.run --config configs/audit/u_lira.py:challenge --workdir runs/challenge  # F of NeurIPS 2023
   python -m experiments.run --config configs/audit/u_lira.py       --workdir runs/u_lira  # one GPU, CIFAR-10
 
 U-LiRA trains the shadow models and unlearns on all of them for every row of the table, as one program a row.
@@ -42,7 +43,7 @@ from configs.common import resnet_on_cifar, sizes
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg)
+  size, pick = sizes(arg, "challenge")
   config = ConfigDict()
   config.title = f"Membership sample by sample ({size})"
   config.seeds = (0,)
@@ -60,6 +61,10 @@ def get_config(arg: str = "") -> ConfigDict:
   )
   if size != "tiny":
     config.method.update(others(epoch=pick(small=18, full=352)))
+  if size == "challenge":
+    config.method = {name: config.method[name] for name in ("neggrad_plus", "random_labels")}
+    config.measure = dict(challenge=dict(name="audit.challenge", models=16))
+    return config
   models = pick(tiny=12, small=32, full=64)
   config.measure = dict(
     unlearning=dict(name="audit.unlearning"),
