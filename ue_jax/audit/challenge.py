@@ -46,7 +46,9 @@ def measure(
   """Request -> Scores `challenge/forgetting` (F) and `challenge/final`, larger is better. For picture classifiers.
 
   The one bank is `method` from as many seeds, each time on the original, the other are trainings on `retain` alone.
-  Nothing reaches 1, see above: what `forget.retrain` has as the method is the floor to compare with.
+  Nothing reaches 1, see above: what `forget.retrain` has as the method is what to compare with. A method that leaves
+  one original where it was has a bank without spread, and is told by that: F = 0. What was not unlearned is given
+  trainings of its own instead, and its row is no bound for the others.
 
   Args:
     train: the procedure that trained the subject.
