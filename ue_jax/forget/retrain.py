@@ -20,7 +20,8 @@ from ue_jax.forget import requests
 def method(train: Procedure, keep: Sequence[str] = ("retain",), again: int = 0) -> Procedure:
   """Request -> Subject: the procedure `train` (Data -> Subject) on data whose set `train` is what is kept.
 
-  Nothing of the request's subject is used; rows of the forget set are never drawn, from whatever sets `train` draws.
+  Nothing of the request's subject is used. What is kept is drawn, and of the other sets that `train` draws from no row
+  of the forget set.
 
   Args:
     train: the procedure that trained the subject, with the same settings.
@@ -45,12 +46,14 @@ def method(train: Procedure, keep: Sequence[str] = ("retain",), again: int = 0) 
 
 
 def without_forget(request: Request, keep: Sequence[str] = ("retain",)) -> Data:
-  """The request's data with the sets `keep` in the place of `train`, and rows of `forget` in no set.
+  """The request's data with the sets `keep` in the place of `train`, and rows of `forget` in no other set.
 
-  Sets of which nothing is left are not there. Arrays are shared, not copied.
+  Sets of which nothing is left are not there. What is kept is taken at its word: where it is not known yet what will be
+  forgotten, both sets are all that was trained on (`relaxed.everything`). Arrays are shared, not copied.
   """
   data = _trained(request, keep)
   left = {name: np.asarray(rows)[~np.isin(rows, data.sets.get("forget", ()))] for name, rows in data.sets.items()}
+  left["train"] = data.sets["train"]
   return data._replace(sets={name: rows for name, rows in left.items() if len(rows)})
 
 
