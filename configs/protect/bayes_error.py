@@ -39,7 +39,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2))
   if size == "folder":
     rounds = dict(steps=960, inner=32, batch_size=64)
-    class_folders(config, "bayes_error", eps=16 / 255, sigma="median", floor=0.0, every=160, **rounds)
+    class_folders(config, "bayes_error", eps=16 / 255, sigma="median", floor=0.0, block=128, every=160, **rounds)
     config.model = dict(name="models.cnn", widths=(16, 32))
     return config
   if size == "full":
