@@ -67,9 +67,11 @@ def grids(plan: Plan, scores: Sequence[Mapping[str, Any]], results: Any) -> list
 
 
 def _knows(plan: Plan, cell: Cell) -> bool:
-  """Whether the thief of a cell trains on the set `known`, too."""
-  stage = plan.stages[cell.made].config
-  return KNOWN in (argument("train", stage, "known_set"), argument("train", stage, "train_set"))
+  """Whether the thief of a cell trains on the set `known`, too, or a defence of his does."""
+  stage, found = plan.stages[cell.made].config, plan.stages.get(cell.data)
+  trained = [argument("train", stage, name) for name in ("known_set", "train_set")]
+  defended = [argument("defend", found.config, "train_set")] if found and found.kind == "defend" else []
+  return KNOWN in (*trained, *defended)
 
 
 def _place(plan: Plan, row: str, group: str) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
   python -m experiments.run --config configs/protect/grid.py:tiny    --workdir runs/grid  # two minutes
   python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # a quarter of an hour
   python -m experiments.sweep --config configs/protect/grid.py:slow     --workdir runs/grid  # 20 min: slower columns
+  python -m experiments.sweep --config configs/protect/grid.py:further  --workdir runs/grid  # four more columns
   python -m experiments.sweep --config configs/protect/grid.py:transfer --workdir runs/grid  # 15 min: three surrogates
   python -m experiments.sweep --config configs/protect/grid.py:cifar --config.data.path=DIR  # 2 or 3 hours
   python -m experiments.sweep --config configs/protect/grid.py       --config.data.path=DIR  # one GPU
@@ -82,7 +83,7 @@ from configs.common import resnet_on_cifar, sizes
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg, "cifar", "slow", "transfer")
+  size, pick = sizes(arg, "cifar", "slow", "further", "transfer")
   real = size in ("full", "cifar")
   config = ConfigDict()
   config.title = f"Protections against countermeasures ({size})"
@@ -101,7 +102,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.protect.t2ue = _captioned(config, eps, size, pick)
   config.thieves = _thieves(config, pick, eps)
   config.defend = _defences(pick, real)
-  if size not in ("slow", "transfer"):
+  if size not in ("slow", "further", "transfer"):
     config.mix = dict(ratio=pick(tiny=(0.5,), small=(0.5, 0.9), full=(0.2, 0.5, 0.8), cifar=(0.5,)))
   config.labellings = ("label", "parity") if size in ("tiny", "small") else ("label",)
   config.measure = dict(utility=dict(name="audit.utility"))
@@ -201,11 +202,16 @@ def _defences(pick, real: bool) -> dict:
       tiny=dict(first=3.0, second=40.0, width=16, batch_size=64),
       full=dict(first=50.0, second=200.0, width=64, steps=24000),
     )),
+    **{name: dict(name="defend.avatar", train_set=learned, **pick(
+      tiny=dict(time=150, back=15, width=16, blocks=1, steps=600, batch_size=64),
+      full=dict(time=60, width=64, steps=50000),
+    )) for name, learned in dict(avatar="train", avatar_known="known").items()},
   )  # fmt: skip
   few = of(made, "none", "jpeg", "gray")
   return pick(
-    tiny=few, small={name: stage for name, stage in made.items() if name != "d_vae"}, full=made,
-    cifar={**few, **of(made, "orthogonal", "sharpen")}, slow=of(made, "none", "d_vae"), transfer={},
+    tiny=few, small=of(made, "none", "jpeg", "gray", "bits", "blur", "orthogonal", "sharpen", "warp"), full=made,
+    cifar={**few, **of(made, "orthogonal", "sharpen")}, slow=of(made, "none", "d_vae"),
+    further=of(made, "none", "avatar", "avatar_known"), transfer={},
   )  # fmt: skip
 
 
@@ -235,6 +241,8 @@ def _thieves(config: ConfigDict, pick, eps: float) -> dict:
     cutmix=train(**also("cutmix")),
     cutout=train(**also(pick(tiny="cutout:3", full="cutout:16", cifar="cutout:16"))),
     trivial=train(**also("trivial")),
+    rand=train(**also("rand")),
+    deconvolved=train(name="train.deconvolved", attack_steps=pick(tiny=3, full=10)),
     ueraser=train(name="train.worst_of", copies=pick(tiny=2, full=5), **also("ueraser")),
     last_layer=train(name="train.last_layer"),
     known=train(train_set="known", steps=pick(tiny=80, small=160, full=2000, cifar=250)),
@@ -245,7 +253,8 @@ def _thieves(config: ConfigDict, pick, eps: float) -> dict:
   few = of(made, "usual", "mixup")
   return pick(
     tiny=few, small=of(made, *some, "vgg", "vit", "mixup", "cutout"), full=made, cifar=of(made, *some),
-    slow=of(made, "usual", "trivial", "ueraser", "densenet"), transfer=of(made, "usual", *networks),
+    slow=of(made, "usual", "trivial", "ueraser", "densenet"), further=of(made, "usual", "rand", "deconvolved"),
+    transfer=of(made, "usual", *networks),
   )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def test_the_page_shows_a_heat_map_and_nothing_where_there_is_no_countermeasure(
   assert np.isnan(found[0].mean("strong", "gray"))
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "cifar", "slow", "transfer", "full"])
+@pytest.mark.parametrize("size", ["tiny", "small", "cifar", "slow", "further", "transfer", "full"])
 def test_every_size_of_the_config_is_planned_with_all_its_rows_and_columns(size):
   config = protections.get_config(size).to_dict()
   made = plan(config)
@@ -82,9 +82,18 @@ def test_every_size_of_the_config_is_planned_with_all_its_rows_and_columns(size)
   assert all(stage["model"]["name"].startswith("models.") for stage in config["thieves"].values() if "model" in stage)
 
 
+def test_a_purifier_that_learned_clean_pictures_is_ranked_with_those_who_have_some():
+  made = plan(protections.get_config("further").to_dict())
+  scores = [
+    {"row": cell.row, "group": cell.group, "seed": 0, "name": "test/accuracy", "value": 0.5} for cell in made.cells
+  ]
+  (found,) = grid.grids(made, scores, {})
+  assert found.known == {"avatar_known"} and {"avatar", "rand", "deconvolved"} <= set(found.countermeasures)
+
+
 def test_thieves_at_the_full_size_keep_the_usual_crops_and_flips():
   thieves = protections.get_config("full").thieves
-  for name in ("mixup", "cutmix", "cutout", "trivial", "ueraser"):
+  for name in ("mixup", "cutmix", "cutout", "trivial", "rand", "ueraser"):
     assert tuple(thieves[name].train.augment[:2]) == ("crop:4", "flip") and len(thieves[name].train.augment) == 3
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, check_data
+from ue_jax.models import convolution
 from ue_jax.protect import cuda
 
 
@@ -36,7 +37,7 @@ def test_the_operator_is_a_direct_correlation_over_its_maximum(size, key):
   x = np.random.default_rng(0).random((4, 11, 7, 3)).astype(np.float32)
   bank = np.asarray(cuda.filters(key, 4, size, 0.3))
   direct = np.stack([correlate(a, w) for a, w in zip(x, bank)])
-  np.testing.assert_allclose(jax.jit(cuda.convolve)(x, bank), direct, atol=1e-5, rtol=1e-6)
+  np.testing.assert_allclose(jax.jit(convolution.filtered)(x, bank), direct, atol=1e-5, rtol=1e-6)
   out = np.asarray(jax.jit(cuda.transform)(x, bank))
   np.testing.assert_allclose(out, direct / direct.max((1, 2, 3), keepdims=True), atol=1e-6)
   np.testing.assert_array_equal(out.max((1, 2, 3)), np.ones(4, np.float32))
@@ -53,12 +54,12 @@ def test_a_one_above_the_centre_moves_the_picture_down_by_one_pixel():
   x = np.random.default_rng(2).random((1, 5, 5, 1)).astype(np.float32)
   above = np.zeros((1, 3, 3), np.float32)
   above[0, 0, 1] = 1
-  out = np.asarray(cuda.convolve(jnp.asarray(x), above))
+  out = np.asarray(convolution.filtered(jnp.asarray(x), above))
   np.testing.assert_array_equal(out[:, 1:], x[:, :-1])
   np.testing.assert_array_equal(out[:, 0], 0)
   left = np.zeros((1, 3, 3), np.float32)
   left[0, 1, 0] = 1
-  np.testing.assert_array_equal(np.asarray(cuda.convolve(jnp.asarray(x), left))[:, :, 1:], x[:, :, :-1])
+  np.testing.assert_array_equal(np.asarray(convolution.filtered(jnp.asarray(x), left))[:, :, 1:], x[:, :, :-1])
 
 
 def test_filters_have_one_one_and_the_rest_below_blur(key):

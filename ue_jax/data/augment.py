@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ue_jax.core.errors import require
-from ue_jax.data import trivial, ueraser
+from ue_jax.data import rand_augment, trivial, ueraser
 
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -100,7 +100,7 @@ def build(names: Sequence[str | Augment]) -> Augment:
   """One augmentation from several, applied in order with independent keys.
 
   Args:
-    names: `crop`, `flip`, `mixup`, `cutmix`, `cutout`, `trivial`, or of `data.ueraser` `plasma_brightness`,
+    names: `crop`, `flip`, `mixup`, `cutmix`, `cutout`, `trivial`, `rand`, or of `data.ueraser` `plasma_brightness`,
       `plasma_contrast`, `channel_shuffle` and all with `trivial` as `ueraser`; with their defaults, or with their
       first argument as in `crop:2`, `mixup:0.4`; or augmentations themselves. Empty for none.
   Raises:
@@ -127,8 +127,14 @@ def _share(factory: Callable[..., Augment]) -> Callable[..., Augment]:
   return make
 
 
+def _rand(strength=9) -> Augment:
+  """`data.rand_augment.rand` with its two operations, of a strength from outside."""
+  _number("augment.rand.strength", strength, 0, rand_augment.STRONGEST)
+  return rand_augment.rand(strength)
+
+
 _KNOWN = {"crop": (crop, int), "flip": (flip, float), "mixup": (mixup, float), "cutmix": (cutmix, float),
-          "cutout": (cutout, int)}
+          "cutout": (cutout, int), "rand": (_rand, float)}
 _KNOWN |= {part.__name__: (_share(part), float) for part in (
   ueraser.ueraser, ueraser.plasma_brightness, ueraser.plasma_contrast, ueraser.channel_shuffle,
   trivial.trivial)}

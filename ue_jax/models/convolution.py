@@ -36,6 +36,20 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
   return out.reshape(*seen.shape[:3], -1)
 
 
+@jax.jit
+def filtered(x: jax.Array, bank: jax.Array) -> jax.Array:
+  """Cross-correlation of pictures `[b, h, w, c]` with one filter each `[b, k, k]`, zero padding, all channels alike.
+
+  out[i, j] = sum_uv filter[u, v] x[i + u - p, j + v - p], p = (k - 1) / 2: the filter is not flipped.
+  """
+  h, w = x.shape[1:3]
+  size = bank.shape[-1]
+  pad = (size - 1) // 2
+  x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+  weight = bank[:, :, :, None, None, None].astype(x.dtype)
+  return sum(weight[:, u, v] * x[:, u : u + h, v : v + w] for u in range(size) for v in range(size))
+
+
 def windows(x: jax.Array, size: int, stride: int) -> jax.Array:
   """What each place of a convolution sees: `[b, h', w', size * size * c]`, in the order of a kernel's entries."""
   (top, rows), (left, columns) = (_padding(n, size, stride) for n in x.shape[1:3])

@@ -21,6 +21,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data
 from ue_jax.core.pictures import to_bytes, to_float
 from ue_jax.core.procedure import Procedure
+from ue_jax.models.convolution import filtered
 from ue_jax.protect import publish
 
 
@@ -123,23 +124,9 @@ def reference_stream(seed: int, classes: int, size: int, blur: float, n: int) ->
 
 
 @jax.jit
-def convolve(x: jax.Array, bank: jax.Array) -> jax.Array:
-  """Cross-correlation of pictures `[b, h, w, c]` with one filter each `[b, k, k]`, zero padding, all channels alike.
-
-  out[i, j] = sum_uv filter[u, v] x[i + u - p, j + v - p], p = (k - 1) / 2: the filter is not flipped.
-  """
-  h, w = x.shape[1:3]
-  size = bank.shape[-1]
-  pad = (size - 1) // 2
-  x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-  weight = bank[:, :, :, None, None, None].astype(x.dtype)
-  return sum(weight[:, u, v] * x[:, u : u + h, v : v + w] for u in range(size) for v in range(size))
-
-
-@jax.jit
 def transform(x: jax.Array, bank: jax.Array) -> jax.Array:
   """CUDA on float pictures `[b, h, w, c]` with one filter each: convolved, then divided by each picture's maximum."""
-  out = convolve(x, bank)
+  out = filtered(x, bank)
   top = jnp.max(out, axis=(1, 2, 3), keepdims=True)
   # compilers divide by multiplying with 1 / top, which may miss 1 by a bit: 254 instead of 255 after truncation
   at_top = (out >= top * (1 - 2.0**-22)) & (top > 0)

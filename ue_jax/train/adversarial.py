@@ -61,10 +61,7 @@ def train(
 
   def step(state, batch, axis=None):
     key = spread.local_key(jax.random.fold_in(state.key, state.step), axis)
-    images, targets = pictures.to_float(batch["image"]), batch[label]
-    if change:  # as `supervised.objective` draws it
-      targets = jax.nn.one_hot(targets, classes_of(model, state.params, state.state, images), dtype=jnp.float32)
-      images, targets = change(jax.random.split(key)[0], images, targets)
+    images, targets = augmented(change, model, state, batch, label, axis)
     attack = jax.random.fold_in(key, 2)  # 0 and 1 are the parts of `supervised.objective`: pictures and network
     delta = perturb(
       model, state.params, state.state, images, targets, eps, attack, step_size, attack_steps, norm, restarts
@@ -72,6 +69,16 @@ def train(
     return plain.step(state, {**batch, "image": images + delta, label: targets}, axis)
 
   return plain._replace(step=step)
+
+
+def augmented(change: Augment | None, model: Model, state: Any, batch: Any, label: str, axis: str | None) -> tuple:
+  """Pictures as floats and targets of a step, as the objective of `supervised` draws them from the same state."""
+  images, targets = pictures.to_float(batch["image"]), batch[label]
+  if change is None:
+    return images, targets
+  key = spread.local_key(jax.random.fold_in(state.key, state.step), axis)
+  targets = jax.nn.one_hot(targets, classes_of(model, state.params, state.state, images), dtype=jnp.float32)
+  return change(jax.random.split(key)[0], images, targets)
 
 
 def perturb(
