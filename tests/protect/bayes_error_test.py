@@ -344,6 +344,11 @@ def test_blocks_of_pictures_change_nothing_but_rounding():
   for block in (4, 100):
     np.testing.assert_array_equal(bayes_error._blockwise(lambda part: part**2, block, x), x**2)
   np.testing.assert_array_equal(bayes_error._blockwise(lambda part: part**2, 2, x), x**2)
+  add = lambda moved, still: (moved[0] + still[0], moved[1] * still[0][:, :1])
+  for block in (2, 3, 4, 100):
+    first, second = jax.jit(lambda x, b=block: bayes_error._in_place(add, b, (x, x[:, 0:1]), (x**2,)))(x)
+    np.testing.assert_array_equal(first, x + x**2)
+    np.testing.assert_array_equal(second, x[:, 0:1] ** 3)
 
 
 @pytest.mark.parametrize("wrong, field", [

@@ -138,29 +138,36 @@ def protect(
     how = dict(anchors=voters, similarity=similarity, chunk=chunk, floor=floor)
     return bayes_estimate.error(u, state.label, len(state.share), sigma, **how)
 
-  def points(state: State, x):
+  def points(state: State):
     """What the estimate looks at, and what it was divided by."""
-    u = _blockwise(lambda part: represent(state.net, part), block, x)
+    look = lambda image, delta: represent(state.net, to_float(image) + delta)
+    u = _blockwise(look, block, state.image, state.delta)
     scale = jnp.float32(1) if raw else jnp.maximum(jnp.max(jnp.abs(u)), 1e-12)
     return u / scale, scale
 
   def ascend(state: State) -> State:
-    x = to_float(state.image)
-    u, scale = points(state, x + state.delta)
+    u, scale = points(state)
     error, slope = jax.value_and_grad(lambda u: estimate(state, u))(u)
-    pull = lambda part, slope: jax.vjp(lambda y: represent(state.net, y), part)[1](slope)[0]
-    gradient = _blockwise(pull, block, x + state.delta, slope / scale)
-    moment = average * state.moment + (1 - average) * gradient
-    state = state._replace(moment=moment, rounds=state.rounds + 1, error=error)
-    if not adamw:
-      length = state.eps / 10 if step_size is None else step_size
-      return state._replace(delta=pgd.inside(pgd.move(state.delta, moment, state.eps, length, norm), x))
-    length, count = 1e-3 if step_size is None else step_size, state.rounds.astype(jnp.float32)
-    square = 0.999 * state.square + 0.001 * gradient**2
-    mean = moment / (1 - jnp.float32(average) ** count)
-    way = mean / (jnp.sqrt(square / (1 - jnp.float32(0.999) ** count)) + _SMALL) - decay * (x + state.delta)
-    delta = pgd.inside(pgd.project(state.delta + length * way, state.eps, norm), x)
-    return state._replace(delta=delta, square=square)
+    state = state._replace(rounds=state.rounds + 1, error=error)
+
+    def move(moved, still):  # of some pictures
+      (delta, moment, square), (image, slope) = moved, still
+      x = to_float(image)
+      gradient = jax.vjp(lambda y: represent(state.net, y), x + delta)[1](slope)[0]
+      moment = average * moment + (1 - average) * gradient
+      if not adamw:
+        length = state.eps / 10 if step_size is None else step_size
+        return pgd.inside(pgd.move(delta, moment, state.eps, length, norm), x), moment, square
+      length, count = 1e-3 if step_size is None else step_size, state.rounds.astype(jnp.float32)
+      square = 0.999 * square + 0.001 * gradient**2
+      mean = moment / (1 - jnp.float32(average) ** count)
+      way = mean / (jnp.sqrt(square / (1 - jnp.float32(0.999) ** count)) + _SMALL) - decay * (x + delta)
+      return pgd.inside(pgd.project(delta + length * way, state.eps, norm), x), moment, square
+
+    square = state.square if adamw else jnp.zeros((len(u), 0))
+    moved = _in_place(move, block, (state.delta, state.moment, square), (state.image, slope / scale))
+    delta, moment, square = moved
+    return state._replace(delta=delta, moment=moment, square=square if adamw else state.square)
 
   def objective(params, before, frozen, batch, key):
     del frozen
@@ -199,7 +206,7 @@ def protect(
 
   @jax.jit
   def look(state: State):
-    return estimate(state, points(state, to_float(state.image) + state.delta)[0])
+    return estimate(state, points(state)[0])
 
   loops = not raw and model.convolutional
   return Procedure(init, step, finish, batch, steps, lambda state, _: {"bayes_error": look(state)}, every, None, loops)
@@ -245,12 +252,35 @@ def _sources(data: Data, label: str) -> np.ndarray:
 def _blockwise(fn: Callable, block: int, *arrays):
   """`fn` of the arrays in blocks of their leading axis."""
   n = len(arrays[0])
+  part = lambda start, size: fn(*_rows(arrays, start, size))
   if n <= UNROLLED * block:
-    parts = [fn(*(a[i : i + block] for a in arrays)) for i in range(0, n, block)]
-    return jnp.concatenate(parts)
-  padded = [jnp.pad(a, ((0, -n % block), *[(0, 0)] * (a.ndim - 1))) for a in arrays]
-  parts = jax.lax.map(lambda some: fn(*some), [a.reshape(-1, block, *a.shape[1:]) for a in padded])
-  return parts.reshape(-1, *parts.shape[2:])[:n]
+    return jnp.concatenate([part(start, min(block, n - start)) for start in range(0, n, block)])
+  whole = n - n % block
+  out = jax.lax.map(lambda start: part(start, block), np.arange(0, whole, block))
+  out = out.reshape(-1, *out.shape[2:])
+  return out if whole == n else jnp.concatenate([out, part(whole, n - whole)])
+
+
+def _in_place(fn: Callable, block: int, moved: tuple, still: tuple) -> tuple:
+  """`moved` with `fn(moved, still)` of a block of rows in the place of those rows, block by block.
+
+  Nothing but a block is in memory a second time, if what is given is not needed any more.
+  """
+
+  def one(start, moved, size):
+    new = fn(_rows(moved, start, size), _rows(still, start, size))
+    return tuple(jax.lax.dynamic_update_slice_in_dim(a, b, start, 0) for a, b in zip(moved, new, strict=True))
+
+  n = len(moved[0])
+  looped = n // block if n > UNROLLED * block else 0
+  moved = jax.lax.fori_loop(0, looped, lambda i, moved: one(i * block, moved, block), moved) if looped else moved
+  for start in range(looped * block, n, block):
+    moved = one(start, moved, min(block, n - start))
+  return moved
+
+
+def _rows(arrays: tuple, start, size: int) -> tuple:
+  return tuple(jax.lax.dynamic_slice_in_dim(a, start, size) for a in arrays)
 
 
 def _check(model, space, optimizer, steps, inner, anchors, batch_size, block) -> None:
