@@ -150,24 +150,23 @@ def protect(
     error, slope = jax.value_and_grad(lambda u: estimate(state, u))(u)
     state = state._replace(rounds=state.rounds + 1, error=error)
 
-    def move(moved, still):  # of some pictures
-      (delta, moment, square), (image, slope) = moved, still
-      x = to_float(image)
-      gradient = jax.vjp(lambda y: represent(state.net, y), x + delta)[1](slope)[0]
+    def average_in(means, still):  # of some pictures
+      (moment, square), (image, delta, slope) = means, still
+      gradient = jax.vjp(lambda y: represent(state.net, y), to_float(image) + delta)[1](slope)[0]
       moment = average * moment + (1 - average) * gradient
-      if not adamw:
-        length = state.eps / 10 if step_size is None else step_size
-        return pgd.inside(pgd.move(delta, moment, state.eps, length, norm), x), moment, square
-      length, count = 1e-3 if step_size is None else step_size, state.rounds.astype(jnp.float32)
-      square = 0.999 * square + 0.001 * gradient**2
-      mean = moment / (1 - jnp.float32(average) ** count)
-      way = mean / (jnp.sqrt(square / (1 - jnp.float32(0.999) ** count)) + _SMALL) - decay * (x + delta)
-      return pgd.inside(pgd.project(delta + length * way, state.eps, norm), x), moment, square
+      return moment, 0.999 * square + 0.001 * gradient**2 if adamw else square
 
     square = state.square if adamw else jnp.zeros((len(u), 0))
-    moved = _in_place(move, block, (state.delta, state.moment, square), (state.image, slope / scale))
-    delta, moment, square = moved
-    return state._replace(delta=delta, moment=moment, square=square if adamw else state.square)
+    still = (state.image, state.delta, slope / scale)
+    moment, square = _in_place(average_in, block, (state.moment, square), still)
+    x, state = to_float(state.image), state._replace(moment=moment, square=square if adamw else state.square)
+    if not adamw:
+      length = state.eps / 10 if step_size is None else step_size
+      return state._replace(delta=pgd.inside(pgd.move(state.delta, moment, state.eps, length, norm), x))
+    length, count = 1e-3 if step_size is None else step_size, state.rounds.astype(jnp.float32)
+    mean = moment / (1 - jnp.float32(average) ** count)
+    way = mean / (jnp.sqrt(square / (1 - jnp.float32(0.999) ** count)) + _SMALL) - decay * (x + state.delta)
+    return state._replace(delta=pgd.inside(pgd.project(state.delta + length * way, state.eps, norm), x))
 
   def objective(params, before, frozen, batch, key):
     del frozen
@@ -264,7 +263,8 @@ def _blockwise(fn: Callable, block: int, *arrays):
 def _in_place(fn: Callable, block: int, moved: tuple, still: tuple) -> tuple:
   """`moved` with `fn(moved, still)` of a block of rows in the place of those rows, block by block.
 
-  Nothing but a block is in memory a second time, if what is given is not needed any more.
+  Nothing but a block is in memory a second time, if what is given is not needed any more and each of the new arrays
+  hangs on the old of its own alone.
   """
 
   def one(start, moved, size):
