@@ -29,6 +29,7 @@ class Painted(NamedTuple):
 # (image uint8 [b, h, w, c], rows int [b]) -> Painted; or floats in [0, 1]; or uint8, where nothing else was crafted
 Paint = Callable[[np.ndarray, np.ndarray], Painted | np.ndarray]
 QUANTISE = ("round", "floor", "none")
+BLOCK = 256  # pictures whose doubles are in memory together
 
 
 def publish(
@@ -112,12 +113,15 @@ def levels(delta, eps, norm: str = "linf", quantise: str = "round") -> np.ndarra
   With `linf` no level is larger than floor(255 eps), whatever the rounding.
   """
   require(quantise in ("round", "floor"), "protect.quantise", quantise, "choose 'round' or 'floor'")
-  scaled = np.asarray(delta, np.float64) * 255
-  whole = np.round(scaled) if quantise == "round" else np.floor(scaled)
-  if norm == "linf":
-    most = int(most_levels(eps))
-    whole = np.clip(whole, -most, most)
-  return whole.astype(np.int16)
+  delta = np.asarray(delta)
+  most = int(most_levels(eps)) if norm == "linf" else np.inf
+  out = np.empty(delta.shape, np.int16)
+  rows = (out.reshape(-1, *delta.shape[-3:]), delta.reshape(-1, *delta.shape[-3:]))
+  for start in range(0, len(rows[1]), BLOCK):  # float64 of all pictures of a folder would be most of its memory
+    scaled = rows[1][start : start + BLOCK].astype(np.float64) * 255
+    whole = np.round(scaled) if quantise == "round" else np.floor(scaled)
+    rows[0][start : start + BLOCK] = np.clip(whole, -most, most)
+  return out
 
 
 def most_levels(eps) -> jax.Array:
