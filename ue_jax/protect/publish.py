@@ -29,7 +29,7 @@ class Painted(NamedTuple):
 # (image uint8 [b, h, w, c], rows int [b]) -> Painted; or floats in [0, 1]; or uint8, where nothing else was crafted
 Paint = Callable[[np.ndarray, np.ndarray], Painted | np.ndarray]
 QUANTISE = ("round", "floor", "none")
-BLOCK = 256  # pictures whose doubles are in memory together
+BLOCK = 256  # pictures whose floats are in memory together
 
 
 def publish(
@@ -154,7 +154,8 @@ def add_patterns(data: Data, delta: np.ndarray, whole: np.ndarray, places: np.nd
     return picked
 
   both = np.asarray(delta), whole
-  return publish(data, lambda image, rows: noised(image, *(of(x, places[rows]) for x in both)), quantise="none")
+  paint = lambda image, rows: noised(image, *(of(x, places[rows]) for x in both))
+  return publish(data, paint, quantise="none", chunk=BLOCK)
 
 
 def stretch(delta, height: int, width: int):
