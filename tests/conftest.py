@@ -6,6 +6,7 @@ subprocess asks first, and a whole session is cut over two workers where pytest-
 """
 
 import atexit
+import collections
 import gc
 import importlib.util
 import mmap
@@ -13,6 +14,11 @@ import os
 import pathlib
 import shutil
 import tempfile
+
+LONG = (  # few tests, and much to do
+  "audit/representation_test.py", "defend/d_vae_test.py", "experiments/llama_test.py",
+  "experiments/reliability_test.py",
+)  # fmt: skip
 
 
 def known_to_xla(flag):
@@ -54,7 +60,14 @@ def pytest_cmdline_main(config):
   options, whole = config.option, config.args_source is pytest.Config.ArgsSource.TESTPATHS
   if whole and not options.usepdb and not hasattr(config, "workerinput") and hasattr(options, "numprocesses"):
     if options.numprocesses is None and options.dist == "no":
-      options.numprocesses, options.dist = 2, "loadfile"
+      options.numprocesses, options.dist, options.loadscopereorder = 2, "loadfile", False
+
+
+def pytest_collection_modifyitems(config, items):
+  """On two workers, `LONG` files start first and then those of many tests: none is left to one worker at the end."""
+  if hasattr(config, "workerinput"):
+    tests = collections.Counter(item.path for item in items)
+    items.sort(key=lambda item: (not item.path.as_posix().endswith(LONG), -tests[item.path], item.path))
 
 
 @pytest.hookimpl(optionalhook=True)

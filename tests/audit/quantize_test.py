@@ -52,10 +52,11 @@ def test_a_trained_model_survives_8_bits_and_not_2(request_tokens):
 def test_what_was_forgotten_inside_cells_comes_back(request_tokens):
   """The paper's failure in its purest form: ascent that may not leave the cells of a grid that the weights lie on."""
   subject, data = request_tokens.subject, request_tokens.data
-  released = quantize.tree(subject.params, bits=BITS)
+  rounded = jax.jit(lambda params: quantize.tree(params, bits=BITS))
+  released = rounded(subject.params)
   batch = likelihood.batch_of(data, data.sets["forget"])
   loss = lambda params: -likelihood.log_prob(likelihood.logits(subject.model.apply, params, {}, batch), batch)[0].mean()
-  slope = jax.grad(loss)(released)
+  slope = jax.jit(jax.grad(loss))(released)
 
   def move(name, leaf, slope):
     if not (name.startswith("block_") and name.endswith("kernel")):
@@ -66,9 +67,9 @@ def test_what_was_forgotten_inside_cells_comes_back(request_tokens):
     return leaf + 0.49 * made.scale[0] * free * jnp.sign(slope)
 
   slopes = dict(tree.named_leaves(slope))
-  moved = tree.named_map(lambda name, leaf: move(name, leaf, slopes[name]), released)
+  moved = jax.jit(lambda params: tree.named_map(lambda name, leaf: move(name, leaf, slopes[name]), params))(released)
   assert quantize.changed(moved, released, bits=BITS) == 0 and quantize.changed(moved, released, bits=8) > 0.5
-  back = quantize.tree(moved, bits=BITS)
+  back = rounded(moved)
   for (name, x), (_, y) in zip(tree.named_leaves(back), tree.named_leaves(released)):
     np.testing.assert_allclose(x, y, atol=1e-6, err_msg=name)
   forgot, again = (exact(subject._replace(params=p), request_tokens) for p in (moved, back))

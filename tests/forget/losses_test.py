@@ -191,8 +191,8 @@ def steered(tokens):
 def test_rmu_turns_the_hidden_states_of_the_forget_set_alone_and_no_later_block(steered):
   request, changed, method = steered
   data, u = request.data, method.init(keys.key(0), request).frozen["u"]
-  look = lambda subject, name: np.asarray(rmu.hidden(
-    subject.model.apply, subject.params, {}, data.arrays["ids"][data.sets[name]], "block_0/residual"))  # fmt: skip
+  read = jax.jit(lambda params, ids: rmu.hidden(request.subject.model.apply, params, {}, ids, "block_0/residual"))
+  look = lambda subject, name: np.asarray(read(subject.params, data.arrays["ids"][data.sets[name]]))
   at = lambda name: data.arrays["mask"][data.sets[name]] > 0
   cosine = lambda h: np.mean(h @ np.asarray(u) / np.linalg.norm(h, axis=-1))
   before, after = (look(s, "forget")[at("forget")] for s in (request.subject, changed))

@@ -55,9 +55,10 @@ def small(n=20, shape=(9, 6, 1), classes=4):
 def slope(how, net, batch, delta, key):
   """The gradient that a step of the noise follows."""
   x, labels = batch
-  return jax.grad(lambda delta: jnp.sum(rem.robust_loss(how, net, {}, x, labels, delta, key)))(delta)
+  return jax.jit(jax.grad(lambda delta: jnp.sum(rem.robust_loss(how, net, {}, x, labels, delta, key))))(delta)
 
 
+@jax.jit
 def plain(net, x, labels):
   """The gradient of the cross entropy by the pictures that the network sees."""
   return jax.grad(lambda x: jnp.sum(losses.cross_entropy(MODEL.apply(net, x).logits, labels)))(x)
@@ -85,7 +86,7 @@ def test_the_gradient_is_pulled_back_through_the_transform_and_not_through_the_a
   delta, key = -0.01 * jnp.ones_like(x), jax.random.key(2)
   key_attack = jax.random.split(jax.random.split(key, 1)[0])[1]
   seen, onehot = jnp.einsum("ij,bjwc->biwc", matrix, x + delta), jax.nn.one_hot(labels, 4)
-  attack = adversarial.perturb(MODEL, net, {}, seen, onehot, radius, key_attack, None, 3)
+  attack = jax.jit(lambda seen: adversarial.perturb(MODEL, net, {}, seen, onehot, radius, key_attack, None, 3))(seen)
   assert abs(float(-attack.min()) - radius) < 1e-6 and float((seen + attack == 1).mean()) > 0.1
   expected = jnp.einsum("ij,biwc->bjwc", matrix, plain(net, seen + attack, labels))  # the transposed matrix
   np.testing.assert_allclose(slope(how, net, (x, labels), delta, key), expected, rtol=1e-4, atol=1e-7)
@@ -104,11 +105,11 @@ def test_a_mirror_sends_the_gradient_back_to_where_it_came_from_and_draws_are_av
 
 def test_the_attack_makes_the_loss_larger_than_no_attack_and_than_random_steps(net, batch):
   x, labels = batch
-  loss = lambda radius: jnp.mean(rem.robust_loss(
+  loss = jax.jit(lambda radius: jnp.mean(rem.robust_loss(
     rem.Recipe(MODEL, None, radius, samples=4), net, {}, x, labels, jnp.zeros_like(x), jax.random.key(0)
-  ))  # fmt: skip
+  )))  # fmt: skip
   signs = 0.05 * jax.random.rademacher(jax.random.key(1), (16, *x.shape), jnp.float32)
-  random = jnp.mean(jax.vmap(lambda a: losses.cross_entropy(MODEL.apply(net, x + a).logits, labels))(signs))
+  random = jnp.mean(jax.jit(jax.vmap(lambda a: losses.cross_entropy(MODEL.apply(net, x + a).logits, labels)))(signs))
   assert loss(0.05) > loss(0.0) + 0.1 and loss(0.05) > random + 0.1
 
 
@@ -159,7 +160,8 @@ def test_the_noise_of_the_end_is_that_of_the_finished_network_for_train_and_test
   run = procedure(batch_size=256, noise_steps=8, radius=0.0)
   state = run.init(jax.random.key(0), data)
   out, before = run.finish(state, data), data.arrays["image"]
-  hits = lambda image, labels: losses.cross_entropy(MODEL.apply(state.network.params, image).logits, labels).mean()
+  params = state.network.params
+  hits = jax.jit(lambda image, labels: losses.cross_entropy(MODEL.apply(params, image).logits, labels).mean())
   for name in ("train", "test"):
     rows, copies = data.sets[name], out.sets["test_protected" if name == "test" else "train"]
     labels = jnp.asarray(data.arrays["colour"][rows], jnp.int32)

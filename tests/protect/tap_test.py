@@ -145,7 +145,7 @@ def points(data):
 def test_a_step_against_several_points_follows_the_mean_of_their_gradients(loss, points, few):
   x, y = to_float(few.arrays["image"]), jnp.asarray(few.arrays["colour"], jnp.int32)
   centers = [supervised.predict(MODEL, net.params, {}, few.arrays["image"][:40])[1] for net in points]
-  centers = [np.stack([seen[few.arrays["colour"][:40] == c].mean(0) for c in range(4)]) for seen in centers]
+  centers = [jnp.stack([seen[few.arrays["colour"][:40] == c].mean(0) for c in range(4)]) for seen in centers]
 
   def far(x):
     outs = [MODEL.apply(net.params, x) for net in points]
@@ -157,7 +157,7 @@ def test_a_step_against_several_points_follows_the_mean_of_their_gradients(loss,
   run = tap.protect(points[-1], label="colour", eps=EPS, checkpoints=points[:-1], **kw)
   state = run.init(jax.random.key(0), few)
   state, _ = jax.jit(run.step)(state, run.batch(0, few, 0))
-  slope = jax.grad(far)(x)
+  slope = jax.jit(jax.grad(far))(x)
   clear = (jnp.abs(slope) > 1e-5 * jnp.abs(slope).max()) & (x > EPS) & (x < 1 - EPS)
   np.testing.assert_allclose(state.delta[clear], -jnp.sign(slope)[clear] * EPS / 4, rtol=1e-5)
 

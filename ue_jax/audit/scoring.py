@@ -16,6 +16,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.models.model import shapes_of
 from ue_jax.train import batches, losses, supervised
 
 LOGITS = 2**26  # at most at once, a quarter of a GiB: a chunk of texts in a large vocabulary is cut to this
@@ -76,7 +77,7 @@ def _take(scored: Scored, at: np.ndarray) -> Scored:
 def _tokens(subject: Subject, data: Data, rows: np.ndarray, chunk: int) -> Scored:
   mask, width = data.arrays["mask"][rows] > 0, batches.width(data)
   ids = data.arrays["ids"][rows][:, :width]  # a causal model sees nothing of what stands behind
-  out = jax.eval_shape(functools.partial(subject.model.apply, state=subject.state), subject.params, ids[:1])
+  out = shapes_of(subject.model, subject.params, subject.state, ids[:1])
   chunk, parts = max(1, min(chunk, len(rows), LOGITS // out.logits.size)), []
   for first in range(0, len(rows), chunk):
     at = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation

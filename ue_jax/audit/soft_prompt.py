@@ -10,6 +10,7 @@ counts is one prompt for all, trained on some persons and tried on others, again
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from ue_jax.core.build import remembered
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.procedure import Procedure
-from ue_jax.models.model import Model, Out
+from ue_jax.models.model import Model, Out, classes_of
 from ue_jax.train import batches, descend, likelihood, optim
 
 SHOWN, HELD, BEFORE = "forget_shown", "forget_held", "forget_held_unprompted"
@@ -162,16 +163,17 @@ def embeddings(subject: Subject) -> jax.Array:
   Raises:
     Invalid: for a model without the site `embed`.
   """
+  size = classes_of(subject.model, subject.params, subject.state, np.zeros((1, 1), np.int32))
+  every = np.arange(size, dtype=np.int32)[:, None]
+  return _vectors(subject.model.apply, subject.params, subject.state, every)[:, 0].astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _vectors(apply: Any, params: Any, state: Any, ids: jax.Array) -> jax.Array:
+  """What is at the site `embed`, alone: nothing behind it is computed."""
   found: list[jax.Array] = []
-  keep = lambda x: found.append(x) or x
-
-  def look(params, ids):
-    logits = subject.model.apply(params, ids, state=subject.state, taps={"embed": keep}).logits
-    return logits, found.pop()
-
-  size = jax.eval_shape(look, subject.params, np.zeros((1, 1), np.int32))[0].shape[-1]
-  vectors = jax.jit(lambda params, ids: look(params, ids)[1])  # the vectors alone: nothing behind them is computed
-  return vectors(subject.params, np.arange(size, dtype=np.int32)[:, None])[:, 0].astype(jnp.float32)
+  apply(params, ids, state=state, taps={"embed": lambda x: found.append(x) or x})
+  return found.pop()
 
 
 def mean_norm(subject: Subject) -> jax.Array:

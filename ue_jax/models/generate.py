@@ -17,7 +17,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.models.attention import Tokens
-from ue_jax.models.model import Model
+from ue_jax.models.model import Model, classes_of
 
 
 class Continuation(NamedTuple):
@@ -68,7 +68,7 @@ def generate(
   fix = f"the model reads up to {most} tokens: shorten the prompt, or continue by less"
   require(most is None or long + steps <= most, "generate.prompt", f"{long} tokens and {steps} new ones", fix)
   _check_sampling(key, temperature, top_k, top_p)
-  vocabulary = jax.eval_shape(lambda p, t: model.apply(p, t).logits, params, prompt).shape[-1]
+  vocabulary = classes_of(model, params, {}, prompt)
   for name, ids in (("stop", tuple(stop)), ("pad", (pad,))):
     known = all(0 <= int(i) < vocabulary for i in ids)
     require(known, f"generate.{name}", ids, f"give ids from 0 to {vocabulary - 1}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def tap(taps: Taps, site: str, value: jax.Array) -> jax.Array:
 def fits(model: Model, params: Any, state: Any, inputs: Any) -> bool:
   """Whether the parameters are those of a network for inputs of such a shape; nothing is computed."""
   try:
-    jax.eval_shape(lambda params, state, x: model.apply(params, x, state=state, train=False), params, state, inputs)
+    shapes_of(model, params, state, inputs)
   except ScopeParamShapeError:
     return False
   return True
@@ -65,5 +66,17 @@ def fits(model: Model, params: Any, state: Any, inputs: Any) -> bool:
 
 def classes_of(model: Model, params: Any, state: Any, inputs: Any) -> int:
   """How many logits the model gives for such inputs; nothing is computed."""
-  logits = lambda params, state, x: model.apply(params, x, state=state, train=False).logits
-  return jax.eval_shape(logits, params, state, inputs).shape[-1]
+  return shapes_of(model, params, state, inputs).logits.shape[-1]
+
+
+def shapes_of(model: Model, params: Any, state: Any, inputs: Any) -> Out:
+  """What the model gives for such inputs, as `jax.ShapeDtypeStruct`s; nothing is computed.
+
+  A model is traced once for inputs of a shape: JAX keeps what it found, which a fresh function would hide from it.
+  """
+  return _applied.eval_shape(model.apply, params, state, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _applied(apply, params, state, inputs):
+  return apply(params, inputs, state=state)

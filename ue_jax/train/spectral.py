@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,7 +23,7 @@ from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import mean_term
 from ue_jax.data import augment as augments
-from ue_jax.models.model import Model
+from ue_jax.models.model import Model, classes_of
 from ue_jax.train import batches, optim
 from ue_jax.train.descend import descend
 
@@ -67,7 +66,7 @@ def train(
   def start(key, problem: Data):
     example = batches.array_of(problem, "image")[:1]
     params, state = model.init(key, example)
-    width = jax.eval_shape(lambda: model.apply(params, example, state=state)).logits.shape[-1]
+    width = classes_of(model, params, state, example)
     places = embed(problem, width, neighbours, blur, train_set, seed) * jnp.float32(scale)
     return params, state, places
 
