@@ -51,7 +51,8 @@ def data(
     Invalid: for fewer than two parts, a part that cannot be made (the field names it), that is no pictures or holds
       more than pictures and labellings, names that collide, or classes to keep that are not there.
   """
-  require(isinstance(parts, Mapping) and len(parts) >= 2, "data.parts", parts, "name at least two: dict(main=..., b=...)")
+  several = isinstance(parts, Mapping) and len(parts) >= 2
+  require(several, "data.parts", parts, "name at least two, as dict(main=dict(name=...), other=dict(name=...))")
   require(main in parts, "data.main", main, f"choose one of {sorted(parts)}")
   require(isinstance(size, int) and 0 <= size <= 4096, "data.size", size, "give a side in pixels up to 4096, 0 to keep")
   require(channels in (0, 1, 3), "data.channels", channels, "choose 1 or 3, or 0 for those of the main part")
