@@ -64,7 +64,7 @@ class Painted(NamedTuple):
 
 
 def source(stage: Mapping[str, Any]) -> str:
-  """What files and folders that a stage or its parts name look like: names, sizes and times; empty if they name none."""
+  """What the files and folders that a stage or its parts name look like: names, sizes, times; "" if none are named."""
   parts = stage.get("parts")
   inner = [source(one) for _, one in sorted(parts.items())] if isinstance(parts, Mapping) else []
   return "".join(filter(None, (*(_looks(stage.get(name)) for name in ("path", "captions")), *inner)))
