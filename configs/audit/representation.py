@@ -25,6 +25,17 @@ original. In brackets the CKA to the reference in another implementation of the 
 
 By accuracies `head_only` is training again; by its features it is the original. k-NN on the forgotten digits is .95 for
 the reference, which never saw them, and .99 for a network that never learnt anything.
+
+Another task: the features are read on pictures of classes that nobody trained on. `transfer`: digits 0 to 6 are trained
+on, 7 to 9 are the other task (and the same three of MNIST, shrunk to 8x8), and the three classes are forgotten that the
+original says most often of it (`forget.similar`); `transfer_other` forgets 0, 2 and 4 instead. `cifar`: CIFAR-100 is
+trained on, CIFAR-10 is the other task, ten classes are forgotten; it needs both sets, as docs/pictures.md says.
+
+  python -m experiments.run --config configs/audit/representation.py:transfer        # seeds 0, 1, 2
+  python -m experiments.run --config configs/audit/representation.py:transfer_other  # seeds 0, 1, 2
+  python -m experiments.run --config configs/audit/representation.py:cifar           # one GPU
+
+No figures of these three are recorded yet.
 """
 
 from ml_collections import ConfigDict
