@@ -105,6 +105,9 @@ def check(kind: str, stage: Mapping[str, Any], field: str) -> None:
     _check_type(f"{field}.{key}", stage.get(key, p.default), p.default)
     needed = p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and key not in GIVEN
     require(not needed or key in stage, f"{field}.{key}", "(missing)", f"{stage['name']} needs it")
+  if kind == "data" and isinstance(stage.get("parts"), Mapping):
+    for name, part in stage["parts"].items():
+      check(kind, part, f"{field}.parts.{name}")
 
 
 def _check_type(field: str, value: Any, default: Any) -> None:

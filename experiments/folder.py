@@ -64,8 +64,10 @@ class Painted(NamedTuple):
 
 
 def source(stage: Mapping[str, Any]) -> str:
-  """What the files and folders that a stage names look like: names, sizes and times; empty if it names none."""
-  return "".join(filter(None, (_looks(stage.get(name)) for name in ("path", "captions"))))
+  """What the files and folders that a stage or its parts name look like: names, sizes, times; "" if none are named."""
+  parts = stage.get("parts")
+  inner = [source(one) for _, one in sorted(parts.items())] if isinstance(parts, Mapping) else []
+  return "".join(filter(None, (*(_looks(stage.get(name)) for name in ("path", "captions")), *inner)))
 
 
 def _looks(path: Any) -> str:

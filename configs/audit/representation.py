@@ -25,6 +25,17 @@ original. In brackets the CKA to the reference in another implementation of the 
 
 By accuracies `head_only` is training again; by its features it is the original. k-NN on the forgotten digits is .95 for
 the reference, which never saw them, and .99 for a network that never learnt anything.
+
+Another task: the features are read on pictures of classes that nobody trained on. `transfer`: digits 0 to 6 are trained
+on, 7 to 9 are the other task (and the same three of MNIST, shrunk to 8x8), and the three classes are forgotten that the
+original says most often of it (`forget.similar`); `transfer_other` forgets 0, 2 and 4 instead. `cifar`: CIFAR-100 is
+trained on, CIFAR-10 is the other task, ten classes are forgotten; it needs both sets, as docs/pictures.md says.
+
+  python -m experiments.run --config configs/audit/representation.py:transfer        # seeds 0, 1, 2
+  python -m experiments.run --config configs/audit/representation.py:transfer_other  # seeds 0, 1, 2
+  python -m experiments.run --config configs/audit/representation.py:cifar           # one GPU
+
+No figures of these three are recorded yet.
 """
 
 from ml_collections import ConfigDict
@@ -32,15 +43,19 @@ from ml_collections import ConfigDict
 from configs.common import sizes
 
 FORGOTTEN = (0, 1, 2)
+KNOWN, HELD = (0, 1, 2, 3, 4, 5, 6), (7, 8, 9)  # of the transfer: digits that are trained on, and those of another task
+OTHERS = (0, 2, 4)  # of `transfer_other`: the first three that are not said most often of the other task
+MORE = ("transfer", "transfer_other", "cifar")
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg)
+  size, pick = sizes(arg, *MORE)
+  large = size in ("full", "cifar")
   config = ConfigDict()
   config.title = f"What the features still hold ({size})"
-  config.seeds = pick(tiny=(0,), small=(0, 1), full=(0,))
-  if size == "full":
+  config.seeds = pick(tiny=(0,), small=(0, 1), full=(0,), cifar=(0,), transfer=(0, 1, 2), transfer_other=(0, 1, 2))
+  if large:
     config.data = dict(name="data.tfds", source="cifar100", path="", forget_classes=tuple(range(10)))
     config.model = dict(name="models.resnet", depth=18, stem="cifar")
     config.train = dict(
@@ -52,17 +67,46 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model = dict(name="models.mlp", widths=(128, 64))
     config.train = dict(name="train.supervised", steps=pick(tiny=400, small=1216), batch_size=64, rate=2e-3)
   config.reference = True
+  more = pick(tiny=200, full=2000, cifar=2000)
   config.method = dict(
     again=dict(name="forget.retrain", again=1),
     head_only=dict(name="audit.foil", kind="block"),
     untrained=dict(name="audit.foil", kind="fresh"),
-    pseudo_label=dict(name="forget.pseudo_label", steps=pick(tiny=18, full=60)),
-    eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", steps=pick(tiny=200, full=2000), rate=5e-3),
-    random_labels=dict(name="forget.random_labels", steps=pick(tiny=200, full=2000), rate=1e-3),
+    pseudo_label=dict(name="forget.pseudo_label", steps=pick(tiny=18, full=60, cifar=60)),
+    eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", steps=more, rate=5e-3),
+    random_labels=dict(name="forget.random_labels", steps=more, rate=1e-3),
     gradient_ascent=dict(name="forget.gradient_ascent", steps=12, rate=1e-3, forget_batch=64),
   )
   config.measure = dict(
-    representation=dict(name="audit.representation", sites=("block_0",) if size != "full" else ()),
+    representation=dict(name="audit.representation", sites=() if large else ("block_0",)),
     unlearning=dict(name="audit.unlearning"),
   )
+  if size == "cifar":
+    _on_cifar(config)
+  elif size in MORE:
+    _on_digits(config, alike=size == "transfer")
   return config
+
+
+def _on_cifar(config: ConfigDict) -> None:
+  """CIFAR-100 is trained on, CIFAR-10 is the other task; the ten classes that look most like it are forgotten."""
+  del config.data.forget_classes
+  other = dict(name="data.tfds", source="cifar10", path="")
+  config.data = dict(name="data.joined", parts=dict(main=config.data.to_dict(), other=other))
+  config.select = dict(name="forget.similar", downstream="other_train", classes=10)
+  config.measure.representation.downstream = ("other_test:other_label",)
+
+
+def _on_digits(config: ConfigDict, alike: bool) -> None:
+  """Seven digits are trained on; the other task is the other three. The same three of MNIST, shrunk, are a third."""
+  main = dict(name="data.embedded", source="digits", train=1297, test=500)
+  rest = dict(name="data.embedded", source="digits", train=1697, test=100)
+  mnist = dict(name="data.embedded", source="mnist5k")
+  keep = dict(main=KNOWN, held=HELD, mnist=HELD)
+  config.data = dict(name="data.joined", parts=dict(main=main, held=rest, mnist=mnist), keep=keep)
+  if alike:
+    config.select = dict(name="forget.similar", downstream="held_train", classes=3)
+  else:
+    config.select = dict(name="data.splits", how="class", classes=OTHERS)
+  config.method.eu_1.steps = 1000
+  config.measure.representation.downstream = ("held_train:held_label", "mnist_train:mnist_label")

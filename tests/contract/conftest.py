@@ -33,6 +33,7 @@ SPARE = {"train": ("sharded",), "select": ("stream",), "method": ("sharded", "st
 # What cannot be built from its signature, and why; a test holds that every entry is needed.
 BY_HAND: dict[tuple[str, str], str] = {
   ("data", "data.folder"): "needs a folder of pictures",
+  ("data", "data.imagenet"): "needs folders of pictures",
   ("data", "data.npz"): "needs a file",
   ("data", "data.tfds"): "needs a prepared data set",
   ("data", "data.questions"): "needs files",

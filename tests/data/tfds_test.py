@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data import prepared as standins
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import check_data
+from ue_jax.data import folder
 from ue_jax.data import tfds as tfds_source
 
 
@@ -93,11 +95,36 @@ def test_size_makes_squares(prepared):
   ("data.source", "no such set", {"source": "no_such_set"}),
   ("data.train", "20 pictures", {"source": "tiny_pictures", "train": 21}),
   ("data.test", "whole number", {"source": "tiny_pictures", "test": -1}),
+  ("data.channels", "1 or 3", {"source": "tiny_pictures", "channels": 4}),
 ])
 def test_what_is_missing_is_named(prepared, field, word, arguments):
   with pytest.raises(Invalid, match=word) as error:
     tfds_source.data(path=prepared, **arguments)
   assert error.value.field == field
+
+
+@pytest.mark.parametrize("source, shape, classes, first", [
+  ("mnist", (28, 28, 1), 10, "0"), ("fashion_mnist", (28, 28, 1), 10, "T-shirt/top"),
+  ("cifar10", (32, 32, 3), 10, None), ("cifar100", (32, 32, 3), 100, None), ("svhn_cropped", (32, 32, 3), 10, "0"),
+])  # fmt: skip
+def test_published_sets_are_known_by_their_names(tmp_path, source, shape, classes, first):
+  pytest.importorskip("array_record")
+  standins.prepare(source, str(tmp_path), n=4)
+  data = check_data(tfds_source.data(source, str(tmp_path)))
+  assert data.arrays["image"].shape == (8, *shape)
+  assert {name: len(rows) for name, rows in data.sets.items()} == {"train": 4, "test": 4}  # no `extra`
+  for split in ("train", "test"):
+    found = {data.arrays["image"][row].tobytes(): data.arrays["label"][row] for row in data.sets[split]}
+    assert found == {standins.pixels(split, number, shape).tobytes(): number for number in range(4)}
+  names = data.info["labels"]
+  assert len(names["label"]) == classes and first in (None, names["label"][0])
+  assert set(names) == {"label"} | {"cifar10": {"animal"}, "cifar100": {"coarse_label"}}.get(source, set())
+  if source == "mnist":
+    wide = tfds_source.data(source, str(tmp_path), size=32, channels=3).arrays["image"]
+    grey = tfds_source.data(source, str(tmp_path), size=32).arrays["image"]
+    assert grey.shape == (8, 32, 32, 1) and np.array_equal(wide, np.repeat(grey, 3, -1))
+    assert np.array_equal(wide[0], folder.fit(data.arrays["image"][0], 32))
+  assert "tensorflow" not in sys.modules
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):

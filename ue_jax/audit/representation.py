@@ -102,6 +102,17 @@ class _Look:
     self.logit = {name: at for name, at in logit.items() if name != "TFA" or at in data.sets}
     for name in (bank, *sets, *(task.partition(":")[0] for task in downstream)):
       require(name in data.sets, "measure.sets", name, f"choose from {sorted(data.sets)}")
+    for name in (bank, *sets):
+      self._told(name, name, label)
+    for name in downstream:
+      self._told(name, *self.task(name))
+
+  def _told(self, name: str, at: str, labelling: str) -> None:
+    """Raises Invalid unless the labelling says the class of all rows of the set `at`."""
+    known = sorted(self.data.info.get("labels", {}))
+    require(labelling in self.data.arrays, "measure.label", labelling, f"choose from {known}")
+    said = bool((np.asarray(self.data.arrays[labelling])[np.asarray(self.data.sets[at])] >= 0).all())
+    require(said, "measure.sets", name, f"'{labelling}' says no class of it: write {at}:LABELLING, one of {known}")
 
   def task(self, name: str) -> tuple[str, str]:
     """The set and the labelling of a downstream task."""

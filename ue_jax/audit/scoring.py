@@ -100,6 +100,7 @@ def _pictures(subject: Subject, data: Data, rows: np.ndarray, label: str, chunk:
     require(name in data.arrays, "measure.label" if name == label else "data.arrays", name,
             f"choose from {sorted(data.arrays)}")
   labels = data.arrays[label][rows]
+  require(not len(rows) or labels.min() >= 0, "measure.label", label, "it says no class of some of these pictures")
   logits, _ = supervised.predict(subject.model, subject.params, subject.state, data.arrays["image"][rows], chunk)
   logits = np.asarray(logits, np.float64)
   top = logits.max(-1, keepdims=True)

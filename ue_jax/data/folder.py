@@ -152,16 +152,20 @@ def _bytes(path: str, image) -> tuple[np.ndarray, np.ndarray | None]:
   return (picture[..., None] if grey else picture), None
 
 
-def fit(picture: np.ndarray, size: int) -> np.ndarray:
-  """The centre square of uint8 `[h, w, 1 or 3]`, resized (bilinear, antialiased) to uint8 `[size, size, 3]`."""
+def fit(picture: np.ndarray, size: int, channels: int = 3) -> np.ndarray:
+  """The centre square of uint8 `[h, w, 1 or 3]`, resized (bilinear, antialiased) to uint8 `[size, size, channels]`.
+
+  One channel of three is their luma (ITU-R 601), three of one repeat it.
+  """
   from PIL import Image
 
-  h, w, channels = picture.shape
+  h, w = picture.shape[:2]
   side = min(h, w)
   top, left = (h - side) // 2, (w - side) // 2
   square = picture[top : top + side, left : left + side]
-  image = Image.fromarray(np.ascontiguousarray(square[..., 0] if channels == 1 else square))
-  return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR).convert("RGB"))
+  image = Image.fromarray(np.ascontiguousarray(square[..., 0] if picture.shape[-1] == 1 else square))
+  fitted = image.resize((size, size), Image.Resampling.BILINEAR).convert("L" if channels == 1 else "RGB")
+  return np.asarray(fitted).reshape(size, size, channels)
 
 
 def write_png(path: str, picture: np.ndarray, alpha: np.ndarray | None = None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
-from ue_jax.data import folder, splits, stream
+from ue_jax.data import fitting, folder, splits, stream
 
 ANIMALS = (2, 3, 4, 5, 6, 7)  # classes of CIFAR-10: bird, cat, deer, dog, frog, horse
 _CHUNK = 512
@@ -17,17 +17,20 @@ _CHUNK = 512
 
 def data(
   source: str = "cifar10", path: str = "", train: int = 0, test: int = 0, seed: int = 0, size: int = 0,
-  forget_share: float = 0.0, forget_classes: Sequence[int] = (), forget_unseen: int = 0, known: int = 0,
-) -> Data:
+  channels: int = 0, forget_share: float = 0.0, forget_classes: Sequence[int] = (), forget_unseen: int = 0,
+  known: int = 0,
+) -> Data:  # fmt: skip
   """A prepared picture set, decoded once.
 
   Args:
-    source: name of the set; it must have been prepared in a random-access format (`array_record`).
+    source: name of the set (`mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `svhn_cropped`); it must have been
+      prepared in a random-access format (`array_record`).
     path: its `data_dir`; "" for the usual place (~/tensorflow_datasets).
     train, test: how many pictures, chosen at random; 0 for all. `test` reads the split `validation`
-      where there is no split `test`.
+      where there is no split `test`. Further splits (`extra` of `svhn_cropped`) are not read.
     seed: names the choice.
     size: side of the centre square to resize to, in pixels; 0 keeps the pictures, which must then be equal in size.
+    channels: 1 (grey: the luma of colours), 3 (grey repeated), or 0 to keep those of the set.
     forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole classes of `label`. Adds
       the sets `forget` and `retain`, and for classes `forget_test` and `retain_test`.
     forget_unseen: instead: that many pictures of `test` are moved into `train`, and are what is to be forgotten. To
@@ -42,6 +45,7 @@ def data(
   """
   for name, value in (("train", train), ("test", test), ("size", size)):
     require(isinstance(value, int) and value >= 0, f"data.{name}", value, "give a whole number, 0 for the default")
+  require(channels in (0, 1, 3), "data.channels", channels, "choose 1 or 3, or 0 to keep those of the set")
   builder = _builder(source, path)
   second = next((name for name in ("test", "validation") if name in builder.info.splits), None)
   require(len(builder.info.splits) > 0, "data.path", path, _prepare(source, path))
@@ -52,7 +56,7 @@ def data(
   for name, count, offset in (("train", train, 0), (second, test, builder.info.splits["train"].num_examples)):
     records = _source(builder, name, source, path)
     rows = _choose(len(records), count, seed, name)
-    parts.append(_read(records, rows, [image, *labels], size, source))
+    parts.append(_read(records, rows, [image, *labels], size, channels, source))
     index.append(rows + offset)
   ends = np.cumsum([0, *(len(rows) for rows in index)])
   arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -76,7 +80,7 @@ def _builder(source: str, path: str) -> Any:
 
 def _prepare(source: str, path: str) -> str:
   command = f"tfds build {source} --file_format=array_record --data_dir={path or '~/tensorflow_datasets'}"
-  return f"{source} is not prepared there in a random-access format; run: {command}"
+  return f"{source} is not prepared there in a random-access format; run, with tensorflow installed: {command}"
 
 
 def _source(builder: Any, split: str, source: str, path: str) -> Any:
@@ -104,7 +108,9 @@ def _choose(n: int, count: int, seed: int, name: str) -> np.ndarray:
   return np.sort(stream.permutation(seed, f"tfds/{name}", n)[:count]) if count else np.arange(n)
 
 
-def _read(records: Any, rows: np.ndarray, names: list[str], size: int, source: str) -> dict[str, np.ndarray]:
+def _read(
+  records: Any, rows: np.ndarray, names: list[str], size: int, channels: int, source: str
+) -> dict[str, np.ndarray]:
   """The chosen records as arrays, decoded in chunks."""
   columns: dict[str, list] = {name: [] for name in names}
   for start in range(0, len(rows), _CHUNK):
@@ -112,10 +118,12 @@ def _read(records: Any, rows: np.ndarray, names: list[str], size: int, source: s
       for name in names:
         columns[name].append(record[name])
   image, *labels = names
-  pictures = [folder.fit(one, size) for one in columns[image]] if size else columns[image]
+  keep = lambda one: 1 if one.shape[-1] == 1 else 3
+  pictures = [folder.fit(one, size, keep(one)) for one in columns[image]] if size else columns[image]
   shapes = {one.shape for one in pictures}
   require(len(shapes) == 1, "data.size", size, f"{source} has pictures of several sizes; give a side in pixels")
-  return {image: np.stack(pictures), **{name: np.asarray(columns[name], np.int32) for name in labels}}
+  found = fitting.fitted(np.stack(pictures), channels=channels)
+  return {image: found, **{name: np.asarray(columns[name], np.int32) for name in labels}}
 
 
 def _named(data: Data, builder: Any, labels: list[str], source: str) -> Data:

@@ -13,7 +13,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Request
 from ue_jax.core.procedure import Procedure, once
 from ue_jax.data import splits
-from ue_jax.forget import vision
+from ue_jax.forget import requests, vision
 from ue_jax.train import supervised
 
 
@@ -39,7 +39,9 @@ def select(
 
   def choose(key, request: Request) -> Request:
     del key
-    known, share = vision.check(request, (within, downstream), label), said(request, downstream, chunk)
+    known = vision.check(request, (within,), label)
+    requests.check_sets(request.data, (downstream,))  # of other classes, or of none that are known
+    share = said(request, downstream, chunk)
     require(classes < known, "select.classes", classes, f"there are {known}: leave one to retain")
     top = np.argsort(-share, kind="stable")[:classes]
     require(share[top[-1]] > 0, "select.classes", classes, f"only {int((share > 0).sum())} are said of '{downstream}'")

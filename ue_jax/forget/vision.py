@@ -30,6 +30,9 @@ def check(request: Request, sets: Sequence[str], label: str = "label") -> int:
   data, subject = request.data, request.subject
   require("image" in data.arrays, "data.arrays", sorted(data.arrays), "give pictures: this method is for classifiers")
   classes = classes_in(data, label)
+  for name in sets:
+    told = data.arrays[label][np.asarray(data.sets[name])].min() >= 0
+    require(bool(told), "method.label", label, f"it says no class of some pictures of the set '{name}'")
   got = classes_of(subject.model, subject.params, subject.state, data.arrays["image"][:1])
   require(got == classes, "model.classes", got, f"'{label}' has {classes} classes: give a model of as many logits")
   return classes
