@@ -1,12 +1,12 @@
 """A decoder of SmolLM2-135M's shape: a step of training and generation, beside `transformers` on PyTorch.
 
-    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate|export|compile|pack]
+    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|peer|generate|export|compile|pack]
 
 Random weights, float32. A step is the gradient and AdamW on 4 x 128 tokens; `generate` continues one prompt of 16
 tokens by 32, greedily and with the cache. Each part runs in a process of its own, so that peaks of memory are its own.
-The peer takes the same step from the same weights; both losses stand in the note. --only leaves it out. It
-needs `torch` and `transformers` (--peer_python and --peer_path say where, if not here); without them its columns stay
-empty. --small takes 4 blocks of 30.
+The peer takes the same step from the same weights; both losses stand in the note. It needs `torch` and `transformers`
+(--peer_python and --peer_path say where, if not here); without them its columns stay empty. `--only peer` takes the
+step and generation, ours and the peer's; the others leave it out. --small takes 4 blocks of 30.
 
 `compile` builds the same step with its blocks one after the other and scanned (`models.transformer.model`'s `scan`),
 without and with recomputation of what is inside them, and says what building and running cost.
@@ -253,6 +253,9 @@ PARTS = {
   "step": train, "leave": leave, "peer": peer, "generate": write, "export": export, "reload": reload, "pack": pack,
   **{way: lambda small, repeats, folder, how=how: built(small, repeats, *how) for way, how in WAYS.items()},
 }  # fmt: skip
+TOGETHER = {  # what --only takes -> the parts that go with it, if there are others
+  "peer": ("step", "leave", "peer", "generate"), "export": ("export", "reload"), "compile": tuple(WAYS),
+}  # fmt: skip
 PEERS = ("peer", "reload")  # run where PyTorch is
 
 
@@ -282,8 +285,7 @@ def apart(part: str, asked: Any, folder: str) -> dict[str, float] | None:
 def rows(asked: Any) -> list[tuple[str, ...]]:
   """Lines of a table under `HEADER`."""
   with tempfile.TemporaryDirectory() as folder:
-    together = {"reload": "export", **dict.fromkeys(WAYS, "compile")}
-    wanted = [part for part in PARTS if asked.only in ("", part, together.get(part))]
+    wanted = [part for part in PARTS if not asked.only or part in TOGETHER.get(asked.only, (asked.only,))]
     found = {part: apart(part, asked, folder) for part in wanted}
   ours, theirs, written, read, short = (found.get(part) for part in ("step", "peer", "generate", "reload", "pack"))
   lines = []
@@ -329,7 +331,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--small", action="store_true")
   parser.add_argument("--repeats", type=int, default=3)
-  parser.add_argument("--only", choices=("", "step", "generate", "export", "compile", "pack"), default="")
+  parser.add_argument("--only", choices=("", "step", "peer", "generate", "export", "compile", "pack"), default="")
   parser.add_argument("--peer_python", default="", help="a Python that has torch")
   parser.add_argument("--peer_path", default="", help="a folder with transformers, for that Python")
   parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)
