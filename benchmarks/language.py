@@ -1,12 +1,12 @@
 """A decoder of SmolLM2-135M's shape: a step of training and generation, beside `transformers` on PyTorch.
 
-    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|generate|export|compile|pack]
+    nice -n -10 python -m benchmarks.language [--small] [--repeats 3] [--only step|peer|generate|export|compile|pack]
 
 Random weights, float32. A step is the gradient and AdamW on 4 x 128 tokens; `generate` continues one prompt of 16
 tokens by 32, greedily and with the cache. Each part runs in a process of its own, so that peaks of memory are its own.
-The peer takes the same step from the same weights; both losses stand in the note. --only leaves it out. It
-needs `torch` and `transformers` (--peer_python and --peer_path say where, if not here); without them its columns stay
-empty. --small takes 4 blocks of 30.
+The peer takes the same step from the same weights; both losses stand in the note. It needs `torch` and `transformers`
+(--peer_python and --peer_path say where, if not here); without them its columns stay empty. `--only peer` takes the
+step and generation, ours and the peer's; the others leave it out. --small takes 4 blocks of 30.
 
 `compile` builds the same step with its blocks one after the other and scanned (`models.transformer.model`'s `scan`),
 without and with recomputation of what is inside them, and says what building and running cost.
@@ -58,37 +58,42 @@ def targets() -> np.ndarray:
 
 
 def train(small: bool, repeats: int, folder: str) -> dict[str, float]:
-  """Seconds of a step after the first, the loss before it, peak memory in GiB; leaves the weights in `folder`."""
+  """Seconds of a step after the first and the least of all cores, the loss before it, peak memory in GiB."""
+  del folder
+  taken, spent, loss = steps(small, repeats, tokens(), targets(), BATCH)
+  seconds = {"seconds": float(np.median(taken[1:])), "cpu": min(spent[1:]), "cold": taken[0]}
+  return {**seconds, "loss": loss, "peak": peak()}
+
+
+def leave(small: bool, repeats: int, folder: str) -> dict[str, float]:
+  """Leaves the weights before the first step in `folder` for the peer."""
   from ue_jax.models import decoder_config, decoder_weights
 
-  def leave(params):
-    if folder:
-      sizes = {**SIZES, "depth": 4 if small else SIZES["depth"]}
-      decoder_weights.export(folder, params, decoder_config.describe(sizes))
-
-  taken, cold, loss = steps(small, repeats, tokens(), targets(), BATCH, leave)
-  return {"seconds": float(np.median(taken)), "cold": cold, "loss": loss, "peak": peak()}
+  del repeats
+  _, state, _ = asked_step(network(small), tokens(), targets(), BATCH)
+  sizes = {**SIZES, "depth": 4 if small else SIZES["depth"]}
+  decoder_weights.export(folder, state.params, decoder_config.describe(sizes))
+  return {}
 
 
 def steps(
-  small: bool, repeats: int, ids: np.ndarray, mask: np.ndarray, size: int, look: Any = lambda params: None,
-  pack: int = 0,
-) -> tuple[list[float], float, float]:  # fmt: skip
-  """Seconds of steps on `size` rows of the sequences, of the first step, and the loss before it.
+  small: bool, repeats: int, ids: np.ndarray, mask: np.ndarray, size: int, pack: int = 0
+) -> tuple[list[float], list[float], float]:
+  """Seconds of steps on `size` rows of the sequences, by the clock and of all cores, and the loss before the first.
 
-  `look` is shown the parameters before; `pack` as in `train.language`.
+  The first compiles; `pack` as in `train.language`.
   """
   import jax
 
   step, state, batch = asked_step(network(small), ids, mask, size, pack)
-  look(state.params)
-  taken, losses = [], []
+  taken, spent, losses = [], [], []
   for _ in range(repeats + 1):
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     state, metrics = jax.block_until_ready(step(state, batch))
     taken.append(time.perf_counter() - start)
+    spent.append(time.process_time() - used)
     losses.append(float(metrics["loss"]))
-  return taken[1:], taken[0], losses[0]
+  return taken, spent, losses[0]
 
 
 def pack(small: bool, repeats: int, folder: str) -> dict[str, float]:
@@ -103,7 +108,8 @@ def pack(small: bool, repeats: int, folder: str) -> dict[str, float]:
   size = len(packed.pack(ids, mask, LENGTH)["ids"])
   alone, _, loss = steps(small, repeats, ids, mask, SHORT)
   together, _, other = steps(small, repeats, ids, mask, size, pack=LENGTH)
-  found = {"alone": mask.sum() / min(alone), "packed": mask.sum() / min(together), "loss": loss, "packed_loss": other}
+  rate = lambda taken: mask.sum() / min(taken[1:])
+  found = {"alone": rate(alone), "packed": rate(together), "loss": loss, "packed_loss": other}
   return {name: float(x) for name, x in found.items()} | {"rows": size, "filled": float(ends.sum() / (size * LENGTH))}
 
 
@@ -156,14 +162,15 @@ def peer(small: bool, repeats: int, folder: str) -> dict[str, float]:
   torch.set_num_threads(os.cpu_count() or 1)
   model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
   adam = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-  ids, taken, losses = torch.from_numpy(tokens()).long(), [], []
+  ids, taken, spent, losses = torch.from_numpy(tokens()).long(), [], [], []
   for _ in range(repeats + 1):
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     adam.zero_grad()
     loss = model(input_ids=ids, labels=ids).loss
     loss.backward()
     adam.step()
     taken.append(time.perf_counter() - start)
+    spent.append(time.process_time() - used)
     losses.append(loss.item())
   high = peak()
   prompt, steps = ids[:1, :PROMPT], 32
@@ -172,7 +179,9 @@ def peer(small: bool, repeats: int, folder: str) -> dict[str, float]:
   start = time.perf_counter()
   model.generate(prompt, **asked)
   rate = steps / (time.perf_counter() - start)
-  return {"seconds": float(np.median(taken[1:])), "loss": losses[0], "peak": high, "rate": rate}
+  return {
+    "seconds": float(np.median(taken[1:])), "cpu": min(spent[1:]), "loss": losses[0], "peak": high, "rate": rate,
+  }  # fmt: skip
 
 
 def write(small: bool, repeats: int, folder: str) -> dict[str, float]:
@@ -241,8 +250,11 @@ WAYS = {
   for remat in (False, True) for scan in (False, True)
 }  # fmt: skip
 PARTS = {
-  "step": train, "peer": peer, "generate": write, "export": export, "reload": reload, "pack": pack,
+  "step": train, "leave": leave, "peer": peer, "generate": write, "export": export, "reload": reload, "pack": pack,
   **{way: lambda small, repeats, folder, how=how: built(small, repeats, *how) for way, how in WAYS.items()},
+}  # fmt: skip
+TOGETHER = {  # what --only takes -> the parts that go with it, if there are others
+  "peer": ("step", "leave", "peer", "generate"), "export": ("export", "reload"), "compile": tuple(WAYS),
 }  # fmt: skip
 PEERS = ("peer", "reload")  # run where PyTorch is
 
@@ -273,8 +285,7 @@ def apart(part: str, asked: Any, folder: str) -> dict[str, float] | None:
 def rows(asked: Any) -> list[tuple[str, ...]]:
   """Lines of a table under `HEADER`."""
   with tempfile.TemporaryDirectory() as folder:
-    together = {"reload": "export", **dict.fromkeys(WAYS, "compile")}
-    wanted = [part for part in PARTS if asked.only in ("", part, together.get(part))]
+    wanted = [part for part in PARTS if not asked.only or part in TOGETHER.get(asked.only, (asked.only,))]
     found = {part: apart(part, asked, folder) for part in wanted}
   ours, theirs, written, read, short = (found.get(part) for part in ("step", "peer", "generate", "reload", "pack"))
   lines = []
@@ -283,6 +294,8 @@ def rows(asked: Any) -> list[tuple[str, ...]]:
     note = f"loss {losses}; first {ours['cold']:.0f} s"
     ratio, spent = f"{ours['seconds'] / theirs['seconds']:.2f}" if theirs else "", f"{ours['seconds']:.2f} s"
     lines.append((f"a step on {BATCH} x {LENGTH}", spent, _cell(theirs, "seconds", "s"), ratio, note))
+    ratio = f"{ours['cpu'] / theirs['cpu']:.2f}" if theirs else ""
+    lines.append(("the same: seconds of CPU, the best", f"{ours['cpu']:.2f} s", _cell(theirs, "cpu", "s"), ratio, ""))
     lines.append(("the same: peak of memory", f"{ours['peak']:.2f} GiB", _cell(theirs, "peak", "GiB"), "", ""))
   if written:
     ratio = f"{theirs['rate'] / written['rate']:.2f}" if theirs else ""
@@ -318,7 +331,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--small", action="store_true")
   parser.add_argument("--repeats", type=int, default=3)
-  parser.add_argument("--only", choices=("", "step", "generate", "export", "compile", "pack"), default="")
+  parser.add_argument("--only", choices=("", "step", "peer", "generate", "export", "compile", "pack"), default="")
   parser.add_argument("--peer_python", default="", help="a Python that has torch")
   parser.add_argument("--peer_path", default="", help="a folder with transformers, for that Python")
   parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)

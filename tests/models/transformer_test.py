@@ -193,6 +193,18 @@ def test_bfloat16_weights_give_nearly_the_same_and_float32_logits():
   assert abs(out.logits - reference).max() < 0.1 * abs(reference).max()
 
 
+def test_the_slope_of_the_gate_is_that_of_silu_to_second_order_and_at_large_numbers():
+  gate, up = jnp.array([-200.0, -20, -3, -0.5, 0, 0.5, 3, 20, 200]), jnp.linspace(-2, 3, 9)
+  plain = lambda g, u: jax.nn.silu(g) * u
+  for order in (lambda f: f, lambda f: jax.grad(lambda g, u: jnp.sum(f(g, u)), (0, 1)),
+                lambda f: jax.jacfwd(jax.grad(lambda g, u: jnp.sum(f(g, u)), (0, 1)), (0, 1))):  # fmt: skip
+    found, wanted = (order(f)(gate, up) for f in (transformer.gated, plain))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-6), found, wanted)
+  half = gate.astype(jnp.bfloat16)
+  low = jax.grad(lambda g: jnp.sum(transformer.gated(g, jnp.ones_like(g)).astype(jnp.float32)))(half)
+  np.testing.assert_allclose(low.astype(jnp.float32), jax.vmap(jax.grad(jax.nn.silu))(gate), atol=4e-3)
+
+
 @pytest.mark.parametrize("remat", [False, True])
 def test_scanned_blocks_give_the_same_logits_and_gradients(remat):
   net = transformer.model(13, 16, 2, 4, 2, 12, scan=True, remat=remat)

@@ -72,8 +72,11 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None = No
   seen = jnp.tril(jnp.ones((length, length), bool)) if seen is None else seen
   seen = seen[:, None, None] if seen.ndim == 3 else seen
   scores = jnp.where(seen, scores.reshape(batch, kv_heads, -1, length, slots), -jnp.inf)
-  weights = jax.nn.softmax(scores, axis=-1).reshape(batch, kv_heads, -1, slots)  # a token sees itself: no empty row
-  mixed = jnp.einsum("bkru,buks->bkrs", weights.astype(v.dtype), v)
+  # Softmax divides behind the product: a pass over fewer numbers, and one array of this size is kept for the gradient.
+  top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))  # a token sees itself: finite
+  shares = jnp.exp(scores - top).reshape(batch, kv_heads, -1, slots)
+  mixed = jnp.einsum("bkru,buks->bkrs", shares.astype(v.dtype), v, preferred_element_type=jnp.float32)
+  mixed = (mixed / jnp.sum(shares, axis=-1, keepdims=True)).astype(v.dtype)
   return mixed.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
 
 
