@@ -54,6 +54,12 @@ METHODS = {
   "WHP": dict(name="forget.whp", scale=5.0, retain="nll", **KEPT | dict(steps=90)),
   "SURE": dict(name="forget.sure", loss="npo", beta=0.1, tau=90.0, retain="nll", **KEPT | dict(rate=3e-3)),
 }
+EARLY = KEPT | dict(rate=1e-4, steps=300, until=dict(score="p", target=0.3, every=1))  # where relearning was claimed
+FURTHER = {
+  "GradDiff, early": METHODS["GradDiff"] | EARLY,
+  "RMU, early": METHODS["RMU"] | EARLY,
+  "retrained again": dict(name="forget.retrain", keep=npo.KEEP, again=1),  # as near as any method can be asked to come
+}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -62,12 +68,12 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "KG-tiny"
   config.seeds = (0,) if arg == "tiny" else (0, 1, 2)
   config.data.alternatives = 4
-  config.method = ConfigDict(METHODS)
+  config.method = ConfigDict(METHODS if arg in RELEASED else METHODS | FURTHER)
   config.reference = ConfigDict(dict(name="forget.retrain", keep=npo.KEEP))
   config.measure = ConfigDict(dict(
     utility=dict(name="audit.utility", sets=("forget", "forget_paraphrase", "retain", "world", "math", "holdout")),
-    truth=dict(name="audit.truth", sets=("forget",)), membership=dict(name="audit.membership"),
-    relearn=dict(name="audit.relearn", share=0.5),
+    truth=dict(name="audit.truth", sets=("forget",)),
+    membership=dict(name="audit.membership", attacks=("loss", "min_k")), relearn=dict(name="audit.relearn", share=0.5),
   ))  # fmt: skip
   config.attack = ConfigDict(dict(
     relearn=dict(name="audit.relearn", steps=20, rate=3e-4, share=0.5), int4=dict(name="audit.quantize", bits=4),
