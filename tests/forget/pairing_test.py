@@ -119,6 +119,23 @@ def test_one_to_one_gives_every_sample_its_own_partner_for_good(tokens):
   assert all(len(forget) == len(retain) == 4 for forget, retain in drawn(tokens, "one_to_one"))
 
 
+def test_anchored_on_retain_what_is_kept_goes_through_its_epochs(tokens):
+  n, m = (len(tokens.data.sets[name]) for name in ("retain", "forget"))
+  some = drawn(tokens, "random", steps=n, anchor="retain")
+  kept = np.concatenate([retain for _, retain in some])
+  assert np.bincount(kept, minlength=n).tolist() == [8] * n
+  gone = np.bincount(np.concatenate([forget for forget, _ in some]), minlength=m)
+  assert gone.sum() == 4 * n and len(set(gone.tolist())) > 1  # drawn, not walked
+
+
+def test_anchored_on_retain_one_to_one_fixes_a_partner_for_every_row_kept(several):
+  draw = requests.batch({"forget": 1, "near": 1, "world": 1}, pairing="one_to_one", anchor="retain")
+  some = [draw(0, several, t) for t in range(8)]
+  pairs = {(int(batch["near"]["row"][0]), int(batch["forget"]["row"][0])) for batch in some}
+  assert len(pairs) == len({kept for kept, _ in pairs}) == 2  # both rows of `near`, each with one partner
+  assert all(int(batch["world"]["row"][0]) == 0 for batch in some)
+
+
 @pytest.mark.parametrize("pairing", ["random", "one_to_one"])
 def test_pairings_are_functions_of_seed_and_step_for_every_set(several, pairing):
   draw = requests.batch({"forget": 2, "near": 2, "world": 2}, pairing=pairing)
@@ -146,10 +163,13 @@ def test_retaining_the_neighbours_keeps_them(tokens):
 def test_sets_to_retain_without_a_retain_term_are_refused():
   with pytest.raises(Invalid, match="method.retain_sets.*'none'"):
     graddiff.method(retain="none", retain_sets={"near": 1.0})
+  with pytest.raises(Invalid, match="method.anchor.*'none'"):
+    graddiff.method(retain="none", pairing="random", anchor="retain")
 
 
 @pytest.mark.parametrize("settings, named", [
-  (dict(pairing="1:2"), "method.pairing"), (dict(retain_sets={"near": -1.0}), "method.retain_sets.near"),
+  (dict(pairing="1:2"), "method.pairing"), (dict(pairing="random", anchor="world"), "method.anchor"),
+  (dict(anchor="retain"), "method.anchor.*'cyclic'"), (dict(retain_sets={"near": -1.0}), "method.retain_sets.near"),
   (dict(retain_sets={"forget": 1.0}), "method.retain_sets"),
   (dict(retain_sets={"near": 1.0}, keep=("world",)), "method.keep"), (dict(retain_sets={"absent": 1.0}), "absent"),
 ])  # fmt: skip

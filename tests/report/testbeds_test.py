@@ -45,7 +45,8 @@ def test_a_testbed_has_a_config_whose_rows_its_figures_name(bed):
   assert testbeds.testbed(bed.id) is bed and (ROOT / bed.config).is_file()
   config = importlib.import_module(bed.config.removesuffix(".py").replace("/", ".")).get_config("small")
   rows = {"original", "reference", *config.method}
-  named, unstated = {one.row for one in bed.figures}, UNSTATED.get(bed.id, set())
+  attacked = {f"{row} + {name}" for row in rows for name in config.get("attack", {})}
+  named, unstated = {one.row for one in bed.figures} - attacked, UNSTATED.get(bed.id, set())
   assert named | unstated == rows and not named & unstated
   pairs = [(one.row, one.score) for one in bed.figures]
   assert len(pairs) == len(set(pairs)) and len(config.seeds) == 3

@@ -1,4 +1,11 @@
-"""Mixtures: protected with clean rows, and which retain row goes with which forget row."""
+"""Mixtures: protected with clean rows, and which retain row goes with which forget row.
+
+Pairs: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024, draw a retain row at random for each row of
+an epoch of the forget set. `pairs` does so if nothing is said, and methods of `forget` with `pairing="random"`. Theirs
+is `cyclic` if nothing is said, with a retain batch of a size of its own: then every row is kept equally often, where
+as many random draws as there are rows leave out a share 1/e of them, and all recorded results were made so.
+`configs/forget/pairing.py` has the pairings side by side.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +52,7 @@ def mix(clean: Data, protected: Data, ratio: float, seed: int = 0, *, within: st
 
 
 PAIRINGS = ("random", "cyclic", "one_to_one")
+ANCHORS = ("forget", "retain")
 
 
 def pairs(
@@ -62,8 +70,7 @@ def pairs(
     t: step.
     how: how partners are found: `random` (uniform, with replacement), `cyclic` (the other set is walked in
       epochs too, so that all of it is seen), `one_to_one` (each anchor row always meets the same partner).
-    anchor: `forget` or `retain`, the set whose epochs count. Methods of `forget` go by the first (their option
-      `pairing`); the second is for tables of one's own (`table`).
+    anchor: `forget` or `retain`, the set whose epochs count.
     partners: rows of the other set for each anchor row; 1 with `one_to_one`.
   Returns:
     (forget rows, retain rows), int32 `[size]` and `[size * partners]`, or the reverse if anchored on retain.
@@ -71,7 +78,7 @@ def pairs(
     Invalid: for an unknown `how` or `anchor`, or an empty set.
   """
   require(how in PAIRINGS, "mixture.how", how, f"choose one of {list(PAIRINGS)}")
-  require(anchor in ("forget", "retain"), "mixture.anchor", anchor, "choose 'forget' or 'retain'")
+  require(anchor in ANCHORS, "mixture.anchor", anchor, f"choose one of {list(ANCHORS)}")
   require(len(forget) > 0 and len(retain) > 0, "mixture.sets", (len(forget), len(retain)), "give two sets with rows")
   require(how != "one_to_one" or partners == 1, "mixture.partners", partners, "use 1 with one_to_one")
   first, other = (forget, retain) if anchor == "forget" else (retain, forget)

@@ -41,7 +41,7 @@ def method(rule: str = "difference", rate: Any = 1e-4, released_sign: bool = Fal
     rate: step size; may be traced.
     released_sign: of `gru` and `pcgrad`: whether they project where the released code does.
     options: the others of `two_gradients.procedure`: clip, steps, forget_batch, retain_batch, retain, keep, label,
-      optimizer, pairing, retain_sets.
+      optimizer, pairing, anchor, retain_sets.
 
   Raises:
     Invalid: for an unknown rule or numbers out of range; at `init` for data without the sets.

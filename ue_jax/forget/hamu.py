@@ -69,7 +69,7 @@ def method(
     stop_on_infeasible: whether it stops at a quota that cannot be met; else it ascends on the forget loss only.
     released_stop: the released test, see above.
     options: the others of `two_gradients.procedure`: clip, steps, forget_batch, retain_batch, retain, keep, label,
-      optimizer, pairing, retain_sets.
+      optimizer, pairing, anchor, retain_sets.
 
   Raises:
     Invalid: for an unknown name or numbers out of range; at `init` for data without the sets; at `finish` if the quota

@@ -24,7 +24,7 @@ def method(gamma: float = 1.0, retain: str = "kl", **options: Any) -> Procedure:
     gamma: coefficient of the ascent; may be traced.
     retain: as in `shared.procedure`; here the KL unless told otherwise.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, keep, optimizer, label, trainable, pairing, retain_sets, lora, until, watch.
+      retain_batch, keep, optimizer, label, trainable, pairing, anchor, retain_sets, lora, until, watch.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.

@@ -87,12 +87,14 @@ def rows(data: Data, name: str, at: np.ndarray, label: str = "label") -> dict[st
 
 
 def batch(
-  sizes: Mapping[str, int], label: str = "label", names: Sequence[str] = ("retain",), pairing: str = "cyclic"
+  sizes: Mapping[str, int], label: str = "label", names: Sequence[str] = ("retain",), pairing: str = "cyclic",
+  anchor: str = "forget",
 ):  # fmt: skip
   """The `batch` of a Procedure: for step t, `sizes[name]` samples of every set named; `names` make up `retain`.
 
   A pure function of (seed, t). What is to be forgotten runs through its own permutations, one an epoch, and so do all
-  other sets if they are `cyclic`; else the others stand beside its rows as `data.mixture.pairs` says. Sets
+  other sets if they are `cyclic`; else the others stand beside its rows as `data.mixture.pairs` says. With the anchor
+  `retain` all others run through theirs, and what is to be forgotten stands beside the rows of the first of them. Sets
   smaller than the size asked for give all they have. Token sequences come without the columns on the right in which no
   sequence of their set has a target: a causal model never sees those.
   """
@@ -105,13 +107,14 @@ def batch(
       widths = {name: batches.width(kept.data, (name,)) for name in sizes} if "ids" in kept.data.arrays else {}
       seen.update(data=problem.data, kept=kept, widths=widths)
     out, data = {}, seen["kept"].data
-    for order, (name, size) in enumerate(sizes.items()):
-      n, own = len(data.sets[name]), _own_seed(seed, order)
-      if name == "forget" or pairing == "cyclic":
-        at = batches.shuffled(own, n, min(size, n), t)
+    n, own = {name: len(data.sets[name]) for name in sizes}, dict(zip(sizes, _own_seeds(seed, len(sizes))))
+    walked = lambda name: batches.shuffled(own[name], n[name], min(sizes[name], n[name]), t)
+    first = next(name for name in sizes if (name == "forget") == (anchor == "forget") or pairing == "cyclic")
+    for name, size in sizes.items():
+      if pairing == "cyclic" or (name == "forget") == (anchor == "forget"):
+        at = walked(name)
       else:
-        first = out["forget"]["row"], len(data.sets["forget"])
-        at = mixture.beside(*first, n, min(size, n), own, t, pairing)
+        at = mixture.beside(walked(first), n[first], n[name], min(size, n[name]), own[name], t, pairing)
       out[name] = cut(rows(data, name, at, label), seen["widths"].get(name))
     return out
 
@@ -119,17 +122,20 @@ def batch(
 
 
 def sizes(
-  forget: int, retain: int, kind: str, weights: Mapping[str, Any] = {}, pairing: str = "cyclic"
+  forget: int, retain: int, kind: str, weights: Mapping[str, Any] = {}, pairing: str = "cyclic", anchor: str = "forget"
 ) -> dict[str, int]:
   """The sizes of a batch: with `retain` samples, of every set of `weights` if there are some, unless `kind` is `none`.
 
   With the pairing `one_to_one` every set gives as many samples as `forget`.
 
   Raises:
-    Invalid: for an unknown kind of retain term or pairing, a size below 1, a weight below 0, or weights without a
-      retain term.
+    Invalid: for an unknown kind of retain term, pairing or anchor, a size below 1, a weight below 0, or weights or the
+      anchor `retain` without a retain term.
   """
   require(pairing in mixture.PAIRINGS, "method.pairing", pairing, f"choose one of {mixture.PAIRINGS}")
+  require(anchor in mixture.ANCHORS, "method.anchor", anchor, f"choose one of {mixture.ANCHORS}")
+  fix = "choose the pairing 'random' or 'one_to_one': with 'cyclic' each set has epochs of its own"
+  require(anchor == "forget" or pairing != "cyclic", "method.anchor", anchor, fix)
   for name, weight in weights.items():
     require(name not in TAKEN, "method.retain_sets", name, "name sets to keep")
     below = isinstance(weight, (int, float)) and weight < 0
@@ -138,6 +144,7 @@ def sizes(
   require(forget >= 1, "method.forget_batch", forget, "give at least 1")
   fix = "leave it out, or choose the retain term 'nll' or 'kl': with 'none' no set is retained"
   require(kind != "none" or not weights, "method.retain_sets", dict(weights), fix)
+  require(kind != "none" or anchor == "forget", "method.anchor", anchor, fix)
   require(retain >= 1, "method.retain_batch", retain, "give at least 1")
   kept = {} if kind == "none" else dict.fromkeys(weights or ("retain",), forget if pairing == "one_to_one" else retain)
   return {"forget": forget, **kept}
@@ -225,5 +232,5 @@ def cut(batch: dict[str, np.ndarray], width: int | None) -> dict[str, np.ndarray
   return batch if width is None else {**batch, **{name: batch[name][:, :width] for name in ("ids", "mask")}}
 
 
-def _own_seed(seed: int, order: int) -> int:
-  return int(np.random.SeedSequence([seed, order]).generate_state(1)[0])
+def _own_seeds(seed: int, n: int) -> list[int]:
+  return [int(np.random.SeedSequence([seed, order]).generate_state(1)[0]) for order in range(n)]

@@ -42,6 +42,7 @@ def method(
   until: Mapping[str, Any] = {},
   watch: Mapping[str, Any] = {},
   pairing: str = "cyclic",
+  anchor: str = "forget",
   retain_sets: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject; reads the sets `forget` and those of `keep` or `retain_sets`.
@@ -62,13 +63,13 @@ def method(
     keep: the sets that the retain batches are drawn from, taken together.
     optimizer: a name that `train.optim.make` knows.
     lora, until, watch: see `shared.procedure`.
-    pairing, retain_sets: see `shared.pieces`.
+    pairing, anchor, retain_sets: see `shared.pieces`.
 
   Raises:
     Invalid: for pictures, a block that the model does not have, data without the sets, and as `shared.pieces`.
   """
   site = f"block_{layer}/residual"
-  sizes = requests.sizes(forget_batch, retain_batch, "nll", retain_sets, pairing)
+  sizes = requests.sizes(forget_batch, retain_batch, "nll", retain_sets, pairing, anchor)
   sets = requests.read("nll", keep, retain_sets)
 
   def start(key, request):
@@ -94,7 +95,7 @@ def method(
     }, state
 
   tx = optim.make(optimizer, rate, steps, train=trainable)
-  draw = requests.batch(sizes, names=keep, pairing=pairing)
+  draw = requests.batch(sizes, names=keep, pairing=pairing, anchor=anchor)
   descent = descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
   return shared.wrapped(descent, lora, until, watch)
 

@@ -70,6 +70,7 @@ def pieces(
   label: str = "label",
   trainable: str = ".*",
   pairing: str = "cyclic",
+  anchor: str = "forget",
   retain_sets: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
   """What `descend.descend` takes, for `procedure` and for methods that put more around a step.
@@ -89,14 +90,17 @@ def pieces(
     pairing: which retain samples stand beside those to forget: `cyclic`, the retain set is gone through epoch after
       epoch, all of it alike; `random`, drawn anew with replacement at every step; `one_to_one`, as many as are to be
       forgotten (`retain_batch` is not read), each forget sample always with the same partner.
+    anchor: the set that goes through its epochs where the pairing is not `cyclic`: `forget`, or `retain` (with
+      `retain_sets` every one of them), and a partner among what is to be forgotten is drawn for each row of that.
     retain_sets: set -> weight, as `dict(neighbour=0.5, retain=0.4, world=0.1)`: in the place of `keep`, batches and a
       retain term for each of the sets, under its name, with `alpha` times its weight. Weights may be traced; they need
       not add up to 1. Empty: one retain term of `keep`.
 
   Raises:
-    Invalid: for an unknown retain term or pairing, a weight below 0, or sets named both in `keep` and `retain_sets`.
+    Invalid: for an unknown retain term, pairing or anchor, the anchor `retain` where nothing is paired, a weight below
+      0, or sets named both in `keep` and `retain_sets`.
   """
-  sizes = requests.sizes(forget_batch, retain_batch, retain, retain_sets, pairing)
+  sizes = requests.sizes(forget_batch, retain_batch, retain, retain_sets, pairing, anchor)
   sets = requests.read(retain, keep, retain_sets)
 
   def start(key, request):
@@ -111,7 +115,7 @@ def pieces(
     return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha, retain_sets), state
 
   tx = optim.make(optimizer, rate, steps, clip=clip, train=trainable)
-  draw = requests.batch(sizes, label, keep, pairing)
+  draw = requests.batch(sizes, label, keep, pairing, anchor)
   return dict(objective=objective, tx=tx, start=start, finish=requests.finish, batch=draw, steps=steps)
 
 

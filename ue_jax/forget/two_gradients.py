@@ -66,6 +66,7 @@ def procedure(
   label: str = "label",
   optimizer: str = "none",
   pairing: str = "cyclic",
+  anchor: str = "forget",
   retain_sets: Mapping[str, Any] = {},
 ) -> Procedure:
   """Request -> Subject: adds what `rule` makes of the two gradients.
@@ -87,7 +88,7 @@ def procedure(
     label: the labelling to forget, for pictures.
     optimizer: `none` adds the step as it is. A name that `train.optim.make` knows hands it -step / rate as a gradient:
       what the rule promises of its step is then lost.
-    pairing, retain_sets: see `shared.pieces`; the retain loss is then the weighted sum of those of the sets.
+    pairing, anchor, retain_sets: see `shared.pieces`; the retain loss is then the weighted sum of those of the sets.
 
   Raises:
     Invalid: for numbers out of range, an unknown retain loss, data without the sets, and as `shared.pieces`.
@@ -96,7 +97,7 @@ def procedure(
   require(not isinstance(rate, (int, float)) or rate > 0, "method.rate", rate, "give a number > 0")
   require(not isinstance(clip, (int, float)) or clip >= 0, "method.clip", clip, "give a number >= 0, 0 for none")
   require(isinstance(steps, int) and steps >= 0, "method.steps", steps, "give a whole number >= 0")
-  sizes = requests.sizes(forget_batch, retain_batch, retain, retain_sets, pairing)
+  sizes = requests.sizes(forget_batch, retain_batch, retain, retain_sets, pairing, anchor)
   sets = requests.read(retain, keep, retain_sets)
   tx = None if optimizer == "none" else optim.make(optimizer, rate, max(steps, 1), momentum=0.0)
 
@@ -125,7 +126,7 @@ def procedure(
     return state, metrics | {name: jnp.asarray(x).astype(jnp.float32) for name, x in said.items()}
 
   end = finish or (lambda state, request: requests.finish(state.params, state.state, request))
-  return Procedure(init, step, end, requests.batch(sizes, label, keep, pairing), steps)
+  return Procedure(init, step, end, requests.batch(sizes, label, keep, pairing, anchor), steps)
 
 
 def gradients(

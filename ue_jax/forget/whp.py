@@ -80,7 +80,7 @@ def method(
     steps: optimiser steps, of the copy and of the subject together.
     lora, until, watch: see `shared.procedure`.
     options: those of `shared.pieces`, of which every argument is taken: alpha, rate, forget_batch, retain_batch,
-      retain, keep, optimizer, label, trainable, pairing, retain_sets.
+      retain, keep, optimizer, label, trainable, pairing, anchor, retain_sets.
 
   Raises:
     Invalid: for anchors that the vocabulary lacks, a share out of range, an unknown retain term, or data without the

@@ -98,14 +98,17 @@ def _row(
   return [Claim(name, score, value, *ranges.get(score.replace("/", "_"), ())) for score, value in pairs]
 
 
-LITTLE, NEARLY = (None, 0.05), (0.95, None)
+LITTLE, NEARLY, CHANCE = (None, 0.05), (0.95, None), (0.35, 0.65)
+BACK = "relearn_held/p"  # of the persons that the attack does not train on
 _KGTINY = (
   *_row("original", (1.0, 0.99, 0.01, 1.0, 0.99, 1.0, 0.95, 1e-38), forget_quality=(None, 1e-20)),
   Claim("original", "forget_paraphrase/p", 0.43), Claim("original", "holdout/ex", 0.02),
   Claim("original", "holdout/p", 0.08), Claim("original", "loss/auc", 0.99, 0.99, None),
+  Claim("original", "min_k/auc", 0.99, 0.99, None),
   *_row("reference", (0.083, 0.093, 4.12, 1.0, 0.993, 1.0, 1.0, 1.0)),
   Claim("reference", "forget_paraphrase/p", 0.049), Claim("reference", "holdout/ex", 0.03),
-  Claim("reference", "holdout/p", 0.05), Claim("reference", "loss/auc", 0.5, 0.35, 0.65),
+  Claim("reference", "holdout/p", 0.05), Claim("reference", "loss/auc", 0.5, *CHANCE),
+  Claim("reference", "min_k/auc", 0.5, *CHANCE), Claim("retrained again", "forget/quality", 1e-3, 1e-3, None),
   *_row("GA", (0, 0, 15.1, 0, 0, 0, 0, 4e-2), forget_p=(None, 0.01), retain_p=(None, 0.05)),
   *_row("GradDiff", (0, 0, 17.8, 0.665, 0.640, 1.0, 0.79, 5e-20), forget_ex=LITTLE, retain_ex=(0.5, None),
         world_ex=(0.9, None)),
@@ -117,6 +120,9 @@ _KGTINY = (
   *_row("IdkDPO", (0, 0.027, 4.05, 0.995, 0.938, 1.0, 0.93, 4e-8), retain_ex=(0.9, None)),
   *_row("WGA", (0, 0.018, 4.50, 0.944, 0.932, 1.0, 0.91, 0.13)),
   *_row("UNDIAL alone", (0.167, 0.128, 2.07, 0.880, 0.333, 1.0, 0.41, 1e-17)),
+  Claim("reference + relearn", BACK, 0.095),
+  *(Claim(*claim) for row in ("GradDiff, early", "RMU, early")
+    for claim in ((row, BACK, 0.3, 0.2, 0.4), (f"{row} + relearn", BACK, 0.65, 0.6, 0.7))),
 )
 
 KINDS = (
@@ -130,7 +136,7 @@ _AUDIT = (
         forget_hop3_ex=NEARLY, loss_auc=(0.98, None)),
   *_row("reference", (0.025, None, 0.25, 0.15, None, 1, 1, 1, 0.99, 0.553), KINDS, forget_qa_ex=(None, 0.15),
         forget_alias_ex=(None, 0.275), forget_hop2_ex=(None, 0.275), forget_context_true_ex=MOST,
-        forget_context_false_ex=MOST, loss_auc=(0.35, 0.65)),
+        forget_context_false_ex=MOST, loss_auc=CHANCE),
   *_row("early", (0.15, 0.22, 0.5, 0.75, 0.8, 1, 1, 0.97, 1, 0.532), KINDS, forget_qa_ex=(None, 0.2),
         forget_alias_ex=(0.3, None), forget_hop2_ex=(0.55, None), forget_hop3_ex=(0.4, None),
         forget_context_true_ex=(0.87, None), forget_context_false_ex=MOST, retain_qa_ex=(0.94, None),
