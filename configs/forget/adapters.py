@@ -16,7 +16,7 @@ in all seven maps costs more of the rest here than it saves. SimNPO's row was no
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(rate=1e-3, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP, lora=dict(rank=8, alpha=16.0))
 
@@ -27,4 +27,4 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "Adapters"
   config.method = ConfigDict(dict(npo=dict(name="forget.npo", **STEPS), simnpo=dict(name="forget.simnpo", **STEPS)))
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

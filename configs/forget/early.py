@@ -25,7 +25,7 @@ the others is gone, and NPO at six times the rate, 60 steps, ends with .92 of th
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(
   rate=5e-5, steps=200, forget_batch=24, retain_batch=48, keep=npo.KEEP, until=dict(score="ex", target=0.2, every=4)
@@ -37,5 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config = npo.kgtiny(arg, RELEASED)
   config.title = "Minimal unlearning"
   config.method = ConfigDict(dict(npo=dict(name="forget.npo", **STEPS), graddiff=dict(name="forget.graddiff", **STEPS)))
+  if arg == "small":
+    config.method = ConfigDict(dict(npo=audit_tiny.METHODS["early"], graddiff=audit_tiny.METHODS["early-gdr"]))
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

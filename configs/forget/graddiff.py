@@ -14,18 +14,18 @@ world facts at least 0.9 (1.00); the forget nll (11 to 12) is above that of NPO 
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
+
+METHOD = dict(
+  name="forget.graddiff", gamma=1.0, alpha=1.0, rate=3e-4, steps=60, forget_batch=24, retain_batch=48, retain="nll",
+  keep=npo.KEEP,
+)  # fmt: skip
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
   config = npo.kgtiny(arg, RELEASED)
   config.title = "GradDiff"
-  config.method = ConfigDict(
-    dict(
-      name="forget.graddiff", gamma=1.0, alpha=1.0, rate=3e-4, steps=60, forget_batch=24, retain_batch=48,
-      retain="nll", keep=npo.KEEP,
-    )
-  )
+  config.method = ConfigDict(METHOD)
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

@@ -14,7 +14,7 @@ term the model collapses, and a method that is no better than this has shown not
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -23,4 +23,4 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "Gradient ascent"
   config.method = ConfigDict(dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24))
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

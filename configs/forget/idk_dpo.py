@@ -21,7 +21,7 @@ Both say the refusal. IdkDPO pushes the answer far below what the reference (nll
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
 
@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return refusing(released(config, arg))
+  return refusing(released(audit_tiny.placed(config, arg), arg))
 
 
 def refusing(config: ConfigDict) -> ConfigDict:

@@ -16,7 +16,7 @@ The divergence keeps as much as the nll does; the forget part has no lower bound
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -29,4 +29,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   config.sweep = ConfigDict(dict(method=dict(alpha=(1.0, 10.0))))
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

@@ -40,13 +40,14 @@ but with tiny ones.
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released, sizes
+from configs.forget import audit_tiny
 
 KEEP = ("retain", "world", "math")  # all that is trained on and not to be forgotten
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  return released(kgtiny(arg, RELEASED), arg)
+  return released(audit_tiny.placed(kgtiny(arg, RELEASED), arg), arg)
 
 
 def kgtiny(arg: str = "", more: tuple[str, ...] = ()) -> ConfigDict:

@@ -15,7 +15,7 @@ Expect at `tiny` (mean of seeds 0 to 2, spread): forget exact match 0.00 (nll 5.
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEERED = dict(layer=7, trainable=r"block_[567]/down")  # in released models
 
@@ -31,4 +31,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return released(config, arg, **STEERED)
+  return released(audit_tiny.placed(config, arg), arg, **STEERED)

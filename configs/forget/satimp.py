@@ -23,7 +23,7 @@ forgets less and keeps all.
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
 
@@ -39,4 +39,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

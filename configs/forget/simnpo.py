@@ -15,7 +15,7 @@ to .77) still sees the persons.
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -29,4 +29,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

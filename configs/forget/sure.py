@@ -23,7 +23,7 @@ bits itself (`tests/forget/sure_test.py`: NPO in small steps .50 -> 1.00, SURE .
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(beta=0.1, rate=3e-3, steps=60, forget_batch=24, retain_batch=48, retain="nll", keep=npo.KEEP)
 
@@ -37,4 +37,4 @@ def get_config(arg: str = "") -> ConfigDict:
   )
   config.attack = ConfigDict(dict(int4=dict(name="audit.quantize", bits=4)))
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

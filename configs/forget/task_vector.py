@@ -24,7 +24,7 @@ five times takes all of them, and half of the others.
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 TUNED = dict(name="forget.task_vector", rate=3e-4, steps=30, forget_batch=24)
 
@@ -37,4 +37,4 @@ def get_config(arg: str = "") -> ConfigDict:
     dict(once=dict(scale=1.0, **TUNED), twice=dict(scale=2.0, **TUNED), five=dict(scale=5.0, **TUNED))
   )
   del config.sweep  # three methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

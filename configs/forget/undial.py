@@ -22,7 +22,7 @@ at the adjusted distribution; after 60 steps a quarter of the answers is still t
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -39,4 +39,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

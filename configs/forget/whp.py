@@ -23,7 +23,7 @@ with the distribution in the place of the argmax (`hard=False`) .18 is left.
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(name="forget.whp", scale=5.0, rate=3e-4, steps=90, forget_batch=24)
 
@@ -36,4 +36,4 @@ def get_config(arg: str = "") -> ConfigDict:
     dict(alone=dict(retain="none", **STEPS), retain=dict(retain_batch=48, retain="nll", keep=npo.KEEP, **STEPS))
   )
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)
