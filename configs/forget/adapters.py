@@ -4,6 +4,7 @@ Paper: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 202
 `configs/forget/npo.py`; `lora` can be given to any gradient method.
 
   python -m experiments.run --config configs/forget/adapters.py:tiny --workdir runs/adapters   # a minute, 2 cores
+  python -m experiments.run --config configs/forget/adapters.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 

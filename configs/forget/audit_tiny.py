@@ -9,7 +9,8 @@ same testbed measured, and
 prints both. A third of each batch is reading comprehension, so that the model learns to trust the text before it:
 14400 items, each of which is drawn once; while unlearning, a few hundred of them are retained. Only statements and
 questions are forgotten, never aliases, chains or contexts. The reference takes 300 steps, from another start, in
-another order.
+another order. The world is also that of the size `small` of all base methods (`placed`), with relearning and rounding,
+for one seed: docs/results/language.md.
 
   python -m experiments.run --config configs/forget/audit_tiny.py:tiny  --workdir runs/audit_tiny   # half the world
   python -m experiments.run --config configs/forget/audit_tiny.py:small --workdir runs/audit_tiny

@@ -5,6 +5,7 @@ Paper: Wang et al., "Rethinking LLM Unlearning Objectives: A Gradient Perspectiv
 `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/satimp.py:tiny --workdir runs/satimp   # under a minute, 2 cores
+  python -m experiments.run --config configs/forget/satimp.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 

@@ -4,6 +4,7 @@ Paper: Fan et al., "Simplicity Prevails: Rethinking Negative Preference Optimiza
 model and measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/simnpo.py:tiny --workdir runs/simnpo   # under a minute, 2 cores
+  python -m experiments.run --config configs/forget/simnpo.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 

@@ -4,6 +4,7 @@ Paper: Zhang et al., "Catastrophic Failure of LLM Unlearning via Quantization", 
 measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/sure.py:tiny --workdir runs/sure   # a minute, 2 cores
+  python -m experiments.run --config configs/forget/sure.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 

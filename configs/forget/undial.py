@@ -4,6 +4,7 @@ Paper: Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust U
 2024. Data, model and measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/undial.py:tiny --workdir runs/undial   # under a minute, 2 cores
+  python -m experiments.run --config configs/forget/undial.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 
