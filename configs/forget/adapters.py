@@ -12,6 +12,8 @@ Expect at `tiny` (seed 0 alone): NPO on adapters, forget exact match .01 (nll 5.
 .96; trained whole, at a rate of 3e-4, it is .00 (10.1) with .92, 1.00 and 1.00; the reference, which never saw the
 persons, has .01 (5.4) with 1.00. Adapters at 3e-4 leave .58 of the forget answers after 60 steps (retain .97). Rank 8
 in all seven maps costs more of the rest here than it saves. SimNPO's row was not measured.
+
+At `small`, the world of `configs/forget/audit_tiny.py`: not run.
 """
 
 from ml_collections import ConfigDict

@@ -19,6 +19,8 @@ Expect at `tiny` (seed 0 alone, before rounding; the rows under `int4` were not 
 
 A tenth of the neurons is enough, and spares the others. That rounding brings facts back shows where the model came in 4
 bits itself (`tests/forget/sure_test.py`: NPO in small steps .50 -> 1.00, SURE .00 -> .00).
+
+At `small`, the world of `configs/forget/audit_tiny.py`: not run.
 """
 
 from ml_collections import ConfigDict

@@ -19,6 +19,8 @@ Expect at `tiny` (seed 0 alone):
 
 It does not overshoot: it learns another answer and stops. It needs `scale` 5: with MUSE's 1 nothing is forgotten, and
 with the distribution in the place of the argmax (`hard=False`) .18 is left.
+
+At `small`, the world of `configs/forget/audit_tiny.py`: not run.
 """
 
 from ml_collections import ConfigDict
