@@ -14,7 +14,10 @@ from ue_jax.report import figures, page
 
 COLUMNS = (  # heading, score: what the line of a method says, as far as it was measured
   ("forget, exact", "forget/ex"), ("forget, p", "forget/p"), ("forget", "forget/accuracy"),
-  ("retain, exact", "retain/ex"), ("retain", "retain/accuracy"), ("world, exact", "world/ex"),
+  ("direct", "forget_qa/ex"), ("alias", "forget_alias/ex"), ("two facts", "forget_hop2/ex"),
+  ("three facts", "forget_hop3/ex"), ("true in context", "forget_context_true/ex"),
+  ("retain, exact", "retain/ex"), ("retain", "retain/accuracy"), ("retain, direct", "retain_qa/ex"),
+  ("retain, two facts", "retain_hop2/ex"), ("world, exact", "world/ex"),
   ("membership, AUC", "loss/auc"),
 )  # fmt: skip
 TELLS = {"audit.relearn": "relearn_held"}  # attack -> the set that tells what came back; of all others `forget`

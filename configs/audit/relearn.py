@@ -51,7 +51,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "Relearning"
   config.data.near = NEAR
   config.method = ConfigDict(dict(
-    npo=config.method, graddiff=graddiff.get_config(arg).method, early=dict(name="forget.graddiff", **early.STEPS),
+    npo=config.method, graddiff=graddiff.METHOD, early=dict(name="forget.graddiff", **early.STEPS),
     retrain=dict(name="forget.retrain", keep=npo.KEEP),
   ))  # fmt: skip
   attack = lambda steps, share: dict(name="audit.relearn", steps=steps, rate=3e-4, share=share)

@@ -9,7 +9,8 @@ same testbed measured, and
 prints both. A third of each batch is reading comprehension, so that the model learns to trust the text before it:
 14400 items, each of which is drawn once; while unlearning, a few hundred of them are retained. Only statements and
 questions are forgotten, never aliases, chains or contexts. The reference takes 300 steps, from another start, in
-another order.
+another order. The world is also that of the size `small` of all base methods (`placed`), with relearning and rounding,
+for one seed: docs/results/language.md.
 
   python -m experiments.run --config configs/forget/audit_tiny.py:tiny  --workdir runs/audit_tiny   # half the world
   python -m experiments.run --config configs/forget/audit_tiny.py:small --workdir runs/audit_tiny
@@ -30,13 +31,28 @@ SPEC = dict(
 KEEP = ("retain", "world")  # all facts that are trained on and do not need what is to be forgotten
 EARLY = dict(steps=300, until=dict(score="ex", target=0.2, every=4, on="forget_qa"))
 ASKED = ("qa", "statement", "alias", "hop2", "hop3", "context_true", "context_false")
+KEPT = (*KEEP, "reading")  # what the methods keep, too
+WATCH = dict(sets=("forget_qa", "retain_qa"), score="ex", every=4)  # for the plane on the page
+BATCH = dict(forget_batch=24, retain_batch=48, keep=KEPT, watch=WATCH)
+METHODS = {
+  "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY, **BATCH),
+  "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY, **BATCH),
+  "strong": dict(name="forget.npo", beta=0.1, rate=3e-4, steps=80, **BATCH),
+}
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
+  config = world(arg)
+  config.title = "Audits of unlearning"
+  config.method = METHODS
+  return config
+
+
+def world(arg: str) -> ConfigDict:
+  """What there is before anybody forgets: data, model, training, the reference, and what is asked afterwards."""
   _, pick = sizes(arg)
   config = ConfigDict()
-  config.title = "Audits of unlearning"
   config.seeds = pick(tiny=(0,), small=(0, 1, 2))
   config.data = dict(
     name="data.facts", preset=pick(tiny="ci", small="tiny"), seed=0, spec=SPEC, contexts=STEPS * READING, apart=True,
@@ -52,17 +68,39 @@ def get_config(arg: str = "") -> ConfigDict:
     final=0.05,
   )  # fmt: skip
   config.reference = dict(name="forget.retrain", keep=KEEP, again=1, train=dict(steps=300))
-  watch = dict(sets=("forget_qa", "retain_qa"), score="ex", every=4)  # for the plane on the page
-  batch = dict(forget_batch=24, retain_batch=48, keep=(*KEEP, "reading"), watch=watch)
-  config.method = {
-    "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY, **batch),
-    "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY, **batch),
-    "strong": dict(name="forget.npo", beta=0.1, rate=3e-4, steps=80, **batch),
-  }
-  config.measure = dict(
-    utility=dict(
-      name="audit.utility", sets=(*(f"forget_{kind}" for kind in ASKED), "retain_qa", "retain_hop2", "retain_hop3")
-    ),
-    membership=dict(name="audit.membership", members="forget_statement", nonmembers="holdout_statement"),
-  )
+  config.measure = dict(utility=_utility(), membership=dict(
+    name="audit.membership", members="forget_statement", nonmembers="holdout_statement",
+  ))  # fmt: skip
   return config
+
+
+def placed(config: ConfigDict, arg: str) -> ConfigDict:
+  """Puts the experiment of a base method into this world, if `arg` is `small`; another size leaves it as it is.
+
+  The methods keep `KEPT` and are watched; everything else of theirs is what it was. Two of the five persons are shown
+  again by the attack `relearn`, `relearn_held` are the other three; `int4` rounds.
+
+  Args:
+    config: with `method`, one or several.
+    arg: the size that was asked for.
+  """
+  if arg != "small":
+    return config
+  for name, value in world(arg).items():
+    config[name] = value
+  config.seeds = (0,)
+  for stage in [config.method] if "name" in config.method else config.method.values():
+    stage.watch = ConfigDict(WATCH)
+    if "keep" in stage:
+      stage.keep = KEPT
+  config.measure.utility = _utility("forget")  # statements and questions together: what was asked to be forgotten
+  config.measure.relearn = dict(name="audit.relearn", share=0.4)
+  config.attack = ConfigDict(dict(
+    relearn=dict(name="audit.relearn", steps=20, rate=1e-4, share=0.4), int4=dict(name="audit.quantize", bits=4),
+  ))  # fmt: skip
+  return config
+
+
+def _utility(*more: str) -> dict:
+  kept = ("retain_qa", "retain_hop2", "retain_hop3")
+  return dict(name="audit.utility", sets=(*more, *(f"forget_{kind}" for kind in ASKED), *kept))

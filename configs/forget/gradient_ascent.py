@@ -4,17 +4,22 @@ Paper: Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Langua
 measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/gradient_ascent.py:tiny --workdir runs/ascent   # under a minute
+  python -m experiments.run --config configs/forget/gradient_ascent.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 
 Expect at `tiny`: probability of the forget answers below 0.01 AND of the retain answers below 0.05: without a retain
 term the model collapses, and a method that is no better than this has shown nothing.
+
+At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone): direct questions .05, aliases .35, chains of two
+facts .00, and .60 of the retained direct questions: it ruins less there than at `tiny`, and still most of all methods.
+Relearning and rounding were not measured there.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -23,4 +28,4 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "Gradient ascent"
   config.method = ConfigDict(dict(name="forget.gradient_ascent", rate=3e-4, steps=30, forget_batch=24))
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

@@ -4,6 +4,7 @@ Paper: Rafailov et al., "Direct Preference Optimization", 2023, as in Maini et a
 Unlearning for LLMs", 2024. Data, model and measures are those of `configs/forget/npo.py`; the refusal is a "?".
 
   python -m experiments.run --config configs/forget/idk_dpo.py:tiny --workdir runs/idk_dpo   # under a minute, 2 cores
+  python -m experiments.run --config configs/forget/idk_dpo.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 
@@ -16,12 +17,25 @@ Expect at `tiny` (mean of seeds 0 to 2, spread):
   membership, AUC    .15 (.11)      .72 (.05)
 
 Both say the refusal. IdkDPO pushes the answer far below what the reference (nll 5.4) gives it, IDK hardly touches it.
+
+At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone; relearning and rounding were not measured):
+
+                       IdkDPO   IDK    reference  original
+  direct               .00      .00    .08        1.00
+  forget, nll          8.9      4.1    2.6        .00
+  alias                .80      1.00   .00        1.00
+  two facts            .11      .61    .11        1.00
+  true in context      .80      .95    1.00       1.00
+  retain, direct       1.00     1.00   1.00       1.00
+  membership, AUC      .02      .30    .61        1.00
+
+Asked by another name, IDK says all that it refuses to say.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
 
@@ -36,7 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return refusing(released(config, arg))
+  return refusing(released(audit_tiny.placed(config, arg), arg))
 
 
 def refusing(config: ConfigDict) -> ConfigDict:

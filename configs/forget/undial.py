@@ -4,6 +4,7 @@ Paper: Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust U
 2024. Data, model and measures are those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/undial.py:tiny --workdir runs/undial   # under a minute, 2 cores
+  python -m experiments.run --config configs/forget/undial.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 
@@ -17,12 +18,16 @@ Expect at `tiny` (mean of seeds 0 to 2, spread):
 
 The claim that it needs no retain data does not hold in a model this small. The loss has a minimum, so forgetting stops
 at the adjusted distribution; after 60 steps a quarter of the answers is still the most likely one.
+
+At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone): direct questions .05 (nll 2.0 to 2.1, the
+reference 2.6) with .99 of the retained ones alone and 1.00 with a retain term, so there the claim holds; aliases .90
+and .95 (.00), chains of two facts 1.00 (.11). Relearning and rounding were not measured there.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -39,4 +44,4 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)

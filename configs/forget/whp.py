@@ -4,6 +4,7 @@ Paper: Eldan and Russinovich, "Who's Harry Potter? Approximate Unlearning in LLM
 those of `configs/forget/npo.py`.
 
   python -m experiments.run --config configs/forget/whp.py:tiny --workdir runs/whp   # under a minute, 2 cores
+  python -m experiments.run --config configs/forget/whp.py:small --workdir runs/world  # audit_tiny
 
 `smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
 
@@ -18,12 +19,14 @@ Expect at `tiny` (seed 0 alone):
 
 It does not overshoot: it learns another answer and stops. It needs `scale` 5: with MUSE's 1 nothing is forgotten, and
 with the distribution in the place of the argmax (`hard=False`) .18 is left.
+
+At `small`, the world of `configs/forget/audit_tiny.py`: not run.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import RELEASED, released
-from configs.forget import npo
+from configs.forget import audit_tiny, npo
 
 STEPS = dict(name="forget.whp", scale=5.0, rate=3e-4, steps=90, forget_batch=24)
 
@@ -36,4 +39,4 @@ def get_config(arg: str = "") -> ConfigDict:
     dict(alone=dict(retain="none", **STEPS), retain=dict(retain_batch=48, retain="nll", keep=npo.KEEP, **STEPS))
   )
   del config.sweep  # two methods in one table
-  return released(config, arg)
+  return released(audit_tiny.placed(config, arg), arg)
