@@ -64,6 +64,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.method = dict(
     noise=dict(stream, recovery=pick(tiny=0, small=300)), norm=dict(stream, aim="norm"), unheld=dict(stream, beta=0.0),
     let_go=dict(stream, forget_steps=0, recovery=pick(tiny=0, small=300)),
+    random_labels=dict(stream, aim="random_labels", gamma=1.0, recovery=pick(tiny=0, small=300)),
   )  # fmt: skip
   config.measure = dict(stream=dict(name="audit.continual"))
   return config
