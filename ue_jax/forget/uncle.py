@@ -9,8 +9,8 @@ made for task i before the request, and the sums over the live tasks but the one
 
 Since E_z |g - z|^2 = |g|^2 + const, noise drives the weights to zero, logits to constants and predictions to uniform;
 `norm` says so at once. `random_labels`, for comparison, keeps the data: in place of the noise is the cross entropy with
-labels drawn anew at every step. Every forgetting takes `decay` times the steps of the one before. A forgotten task is no
-longer held; nothing holds it down either, and whether it comes back is a question for `audit.streams`.
+labels drawn anew at every step. Every forgetting takes `decay` times the steps of the one before. A forgotten task is
+no longer held; nothing holds it down either, and whether it comes back is a question for `audit.streams`.
 
 Departures: theta* is found once a request (the release finds it at every step); max(live - 1, 1), where the release
 divides 0 by 0 when the only live task is forgotten; weights that no layer uses are as good as none (see
