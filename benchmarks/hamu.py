@@ -94,6 +94,11 @@ def hardness(requests: dict[float, Request]) -> None:
     for name, seen in rows.items():
       when = int(seen["moved"][i]) if name.startswith("hamu") else 50 if name.startswith("ascent") else at
       print("    {:22s} forget {:+8.3f}  retain {:+8.3f}  after {} steps".format(name, *gains(seen, i, when), when))
+    (forget, retain), (forget_d, retain_d) = gains(ours, i, at), gains(rows["difference"], i, at)
+    tuned, whole = gains(rows["retain"], i, 60)[0], float(rows["retain"]["kappa"][i].mean())
+    if at:
+      print(f"    hamu_q / difference: forget {forget / forget_d:.2f}, retain {retain / retain_d:.2f} times")
+    print(f"    fine-tuning for all 60 steps: forget {tuned:+.3f} (mean kappa {whole:+.3f})")
   print(f"  correlation of kappa with rho {np.corrcoef(SHARES, ours['kappa'][:, 0])[0, 1]:.4f}")
 
 

@@ -2,7 +2,8 @@
 
 A stream of requests on five tasks, the digits under five orders of their pixels: a hypernetwork learns them one after
 the other and unlearns two, without their data. Beside `noise` (the paper): `norm`, its closed form; `unheld`, nothing
-holds the other tasks; `let_go`, a forgetting of no steps. A request is a step, a row of the page's curves.
+holds the other tasks; `let_go`, a forgetting of no steps; `random_labels`, which keeps the data. A request is a step, a
+row of the page's curves.
 
   python -m experiments.run --config configs/forget/uncle.py:tiny  --workdir runs/uncle  # a short stream, a minute
   python -m experiments.run --config configs/forget/uncle.py:small --workdir runs/uncle  # seven requests, 3 seeds
@@ -23,9 +24,19 @@ full size was not run; 27 to 77 s a stream on a busy machine):
   a new code for the unlearned task, before     .94                    .94
                                      after      .43                    .94
 
-Predictions on an unlearned task are uniform, but chance is .10 and the largest of ten almost equal logits is right by
-.09 to .27 right after, by up to .25 later. Nor is the task all gone: a new code, trained with its data, brings back .43
-where a task that was never learned reaches .12 to .18.
+The two unlearnings of `noise`, each seed on its own (asked for: at most .16, .20 and 15; live tasks have norms of 2900
+to 6300):
+
+                            seed 5         seed 17        seed 42
+  accuracy right after    .216 / .108    .106 / .086    .176 / .094
+  the highest later       .092 / .136    .158 / .088    .248 / .194
+  squared norm            13.0 / 13.0     6.8 / 8.6     12.1 / 36.3
+
+So two accuracies of six miss it right after, one later, and one norm. `norm` gives .088 to .27 right
+after, and differs from `noise` by up to .16 (asked for: .05). Predictions are uniform all the same: the largest of ten
+almost equal logits is still right too often. Nor is the task all gone: a new code, trained with its data, brings back
+.43 where a task that was never learned reaches .12 to .18. Every task is learned to .95 or more. `random_labels` was
+not run at this size. What would help is gamma .1: docs/results/forget_vision.md.
 """
 
 from ml_collections import ConfigDict
@@ -64,6 +75,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.method = dict(
     noise=dict(stream, recovery=pick(tiny=0, small=300)), norm=dict(stream, aim="norm"), unheld=dict(stream, beta=0.0),
     let_go=dict(stream, forget_steps=0, recovery=pick(tiny=0, small=300)),
+    random_labels=dict(stream, aim="random_labels", gamma=1.0, recovery=pick(tiny=0, small=300)),
   )  # fmt: skip
   config.measure = dict(stream=dict(name="audit.continual"))
   return config

@@ -17,6 +17,7 @@ from ue_jax.train import loop
 
 pytest.importorskip("sklearn")
 fit = functools.partial(loop.fit, mode="one")
+NAMES = ("image", "label")
 SMALL = dict(learn_steps=400, forget_steps=100)
 
 
@@ -93,7 +94,7 @@ def test_a_step_of_forgetting_is_the_gradient_of_the_formula(asked):
 def test_a_step_of_learning_is_the_gradient_of_the_formula_and_trains_one_code(asked):
   tx, inner = start(asked, held=(0,))
   rows = asked.data.sets["task_1"][:32]
-  batch = {name: asked.data.arrays[name][rows] for name in ("image", "label")}
+  batch = {name: asked.data.arrays[name][rows] for name in NAMES}
   apply = asked.subject.model.apply
 
   def loss(params):
@@ -107,6 +108,34 @@ def test_a_step_of_learning_is_the_gradient_of_the_formula_and_trains_one_code(a
   np.testing.assert_allclose(after["head"]["kernel"], expected["head"]["kernel"], rtol=1e-3, atol=1e-3)
   np.testing.assert_allclose(after["code"][1], expected["code"][1], rtol=1e-3, atol=1e-3)
   assert tree.fingerprint(after["code"][::2]) == tree.fingerprint(inner.params["code"][::2])
+
+
+def test_random_labels_forget_with_the_data_and_leave_the_weights_as_large(asked, answered):
+  method = uncle.method(aim="random_labels", gamma=1.0, **SMALL)
+  batch = method.batch(0, asked, 2)  # U0
+  true = {bytes(x.tobytes()): y for x, y in zip(*(asked.data.arrays[k][asked.data.sets["task_0"]] for k in NAMES))}
+  told = np.array([true[x.tobytes()] == y for x, y in zip(batch["image"].reshape(-1, 8, 8, 1), batch["label"].ravel())])
+  assert 0.08 < told.mean() < 0.12 and np.ptp(np.bincount(batch["label"].ravel())) < 0.1 * told.size / 10
+  after = fit(method, asked)
+  norm, other = after.history["norm"], answered.history["norm"]
+  assert matrix(after)[2, 0] < 0.3 and norm[2] > 10 * other[2] and norm[1] == other[1]
+
+
+def test_a_step_of_random_labels_is_the_gradient_of_the_formula(asked):
+  tx, inner = start(asked, held=(1, 2))
+  rows = asked.data.sets["task_0"][:32]
+  batch = {"image": asked.data.arrays["image"][rows], "label": np.arange(32, dtype=np.int32) % 10}
+  apply = asked.subject.model.apply
+
+  def loss(params):
+    log_p = jax.nn.log_softmax(apply(params, batch["image"], state=hypernetwork.at(inner.state, 0)).logits)
+    apart = sum(jnp.sum((weights(params, inner.state, i) - inner.star[i]) ** 2) for i in (1, 2))
+    return apart / 2 - 0.7 * jnp.mean(log_p[jnp.arange(32), batch["label"]])
+
+  after = jax.jit(functools.partial(uncle.relabel_step, apply, tx, 0.7))(inner, batch, jnp.int32(0)).params
+  grads = jax.jit(jax.grad(loss))(inner.params)
+  expected = jax.tree.map(lambda p, g: p - 0.1 * g, inner.params, {**grads, "code": 0 * grads["code"]})
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), after, expected)
 
 
 def test_forgetting_is_given_no_data(asked):

@@ -7,6 +7,9 @@ predictions near uniform, at no cost to the others. Whether it is gone or only h
 | --- | --- | --- |
 | `acc`, `bwt`, `forgetting`, `fa`, `relapse`, `spill`, `stability` | see `audit.streams` | see there |
 | `worst_drop` | the most that a live task ever lost of what it had when it was learned | 0 |
+| `learned` | the lowest accuracy of any task right after it was learned | 1 |
+| `later` | the highest accuracy of any unlearned task at any later request | chance |
+| `norm` | the largest squared norm, right after, of the weights made for an unlearned task (the curve `norm`) | 0 |
 | `UNI` | mean over unlearnings of the uniformity right after | 1 |
 | `never` | mean accuracy on tasks not learned yet: what `fa` and `relapse` are compared with | chance |
 | `recovery` | accuracy of a new code trained right after an unlearning, see `forget.recovery` | low |
@@ -30,6 +33,7 @@ from ue_jax.train import by_task
 AIMS = {
   "acc": ("high", 1.0, 0.0), "bwt": ("high", 0.0, -1.0), "forgetting": ("low", 0.0, 0.0), "relapse": ("low", 0.0, -1.0),
   "spill": ("low", 0.0, -1.0), "worst_drop": ("low", 0.0, -1.0), "UNI": ("high", 1.0, 0.0),
+  "learned": ("high", 1.0, 0.0), "norm": ("low", 0.0, 0.0),
 }  # fmt: skip
 
 
@@ -68,7 +72,7 @@ def of_stream(history: Mapping[str, np.ndarray], asked: streams.Stream, chance: 
   """The figures of a history with the curves `task_i_accuracy` and `task_i_uniformity`; NaN where there is no case.
 
   Args:
-    history: float `[requests]` a curve; `task_i_recovery` may be among them.
+    history: float `[requests]` a curve; `task_i_recovery` and `norm` may be among them.
     asked: from `streams.stream`.
     chance: the accuracy of a guess.
   """
@@ -80,6 +84,9 @@ def of_stream(history: Mapping[str, np.ndarray], asked: streams.Stream, chance: 
   gone = [(t, i) for i, t in enumerate(asked.unlearnt) if t >= 0]
   late = [(t, i) for t in rows for i in np.flatnonzero(asked.live(t)) if asked.learnt[i] < t]
   out["worst_drop"] = max((a[asked.learnt[i], i] - a[t, i] for t, i in late), default=float("nan"))
+  out["learned"] = min((a[t, i] for i, t in enumerate(asked.learnt) if t >= 0), default=float("nan"))
+  out["later"] = max((a[t + 1 :, i].max() for t, i in gone if t + 1 < asked.requests), default=float("nan"))
+  out["norm"] = max((float(history["norm"][t]) for t, _ in gone if "norm" in history), default=float("nan"))
   out["UNI"] = _mean([uniform[t, i] for t, i in gone])
   out["never"] = _mean([a[t, i] for t in rows for i, born in enumerate(asked.learnt) if born < 0 or born > t])
   if gone and all(f"task_{i}_recovery" in history for _, i in gone):
@@ -99,7 +106,7 @@ def at_the_end(seen: Mapping[str, float], asked: streams.Stream) -> dict[str, fl
 def _score(name: str, value: float, n: int, chance: float) -> Score:
   if name in AIMS:
     better, target, low = AIMS[name]
-    return Score(value, n, better, target, low)
+    return Score(value, n, better, target, low, max(1.0, value))
   if name == "stability":
     return Score(value, n, "near", 1.0, 0.0, max(1 / chance, value))
   if name == "recovery_before":

@@ -8,8 +8,9 @@ made for task i before the request, and the sums over the live tasks but the one
                  + gamma / n sum_s |gen(h, e_f) - z_s|^2,   z_s ~ N(0, 1) anew every step   by h
 
 Since E_z |g - z|^2 = |g|^2 + const, noise drives the weights to zero, logits to constants and predictions to uniform;
-`norm` says so at once. Every forgetting takes `decay` times the steps of the one before. A forgotten task is no longer
-held; nothing holds it down either, and whether it comes back is a question for `audit.streams`.
+`norm` says so at once. `random_labels`, for comparison, keeps the data: in place of the noise is the cross entropy with
+labels drawn anew at every step. Every forgetting takes `decay` times the steps of the one before. A forgotten task is
+no longer held; nothing holds it down either, and whether it comes back is a question for `audit.streams`.
 
 Departures: theta* is found once a request (the release finds it at every step); max(live - 1, 1), where the release
 divides 0 by 0 when the only live task is forgotten; weights that no layer uses are as good as none (see
@@ -34,13 +35,14 @@ import optax
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Request, Subject
 from ue_jax.core.procedure import Procedure
+from ue_jax.data import stream as number_stream
 from ue_jax.data import tasks
 from ue_jax.forget import recovery as recoveries
 from ue_jax.forget import requests
 from ue_jax.models import hypernetwork
 from ue_jax.train import batches, by_task, losses, optim
 
-AIMS = ("noise", "norm")
+AIMS = ("noise", "norm", "random_labels")
 
 
 class Stream(NamedTuple):
@@ -112,10 +114,11 @@ def method(
     learn_steps, batch_size, rate: of learning a task; `rate` and all other numbers but sizes may be traced.
     beta: how strongly the other live tasks are held while one is learned.
     forget_steps, forget_rate: of the first forgetting; 0 steps only let the task go.
-    gamma: weight of what drives the weights of the forgotten task away.
+    gamma: weight of what drives the weights of the forgotten task away, or of its cross entropy with random labels.
     samples: noises a step.
     decay: each forgetting takes so many times the steps of the one before, in (0, 1].
-    aim: what the forgotten weights are driven to: fresh `noise` every step, or zero by their `norm`.
+    aim: what the forgotten weights are driven to: fresh `noise` every step, zero by their `norm`, or, with the data of
+      the task, `random_labels`.
     clip: the largest norm of a gradient.
     schedule, milestones, drop: of the rate while a task is learned, see `train.optim.make`.
     recovery: steps of training a new code for each task that is ever forgotten, with its data, after every request;
@@ -148,8 +151,13 @@ def method(
       rows = {name: batch[name] for name in ("image", "label")}
       return jax.lax.scan(forward, inner(opt=learning.init(state.params)), rows)[0].params
 
+    def forward(t, now):
+      if aim == "random_labels":
+        rows = {name: batch[name][t % learn_steps] for name in ("image", "label")}
+        return relabel_step(state.frozen["apply"], forgetting, gamma, now, rows, task)
+      return forget_step(forgetting, gamma, samples, aim, now, task, jax.random.fold_in(key, t))
+
     def unlearn():
-      forward = lambda t, now: forget_step(forgetting, gamma, samples, aim, now, task, jax.random.fold_in(key, t))
       last = jnp.floor(state.effort + 1e-3).astype(jnp.int32)
       return jax.lax.fori_loop(0, last, forward, inner(opt=forgetting.init(state.params))).params
 
@@ -164,7 +172,7 @@ def method(
     ), metrics
 
   def batch(seed, request, t):
-    return draw(seed, request, t, learn_steps, batch_size, label)
+    return draw(seed, request, t, learn_steps, batch_size, label, aim == "random_labels")
 
   def probe(state, request):
     model = request.subject.model
@@ -230,15 +238,39 @@ def forget_step(
   return _moved(tx, inner, jax.grad(loss)(inner.params), jnp.zeros_like(inner.held))
 
 
+def relabel_step(
+  apply: Callable, tx: optax.GradientTransformation, gamma: Any, inner: Inner, batch: Any, task: jax.Array
+) -> Inner:
+  """One step of forgetting with data, for comparison: the others held as in `forget_step`, the labels random.
+
+  Args:
+    apply: of the hypernetwork.
+    tx: the optimiser.
+    gamma: weight of the cross entropy.
+    inner: the state inside the request.
+    batch: `image` `[b, h, w, c]` of the task and any `label` int32 `[b]`.
+    task: int32 scalar, may be traced.
+  """
+
+  def loss(params):
+    logits = apply(params, batch["image"], state=hypernetwork.at(inner.state, task)).logits
+    told = jnp.mean(losses.cross_entropy(logits, batch["label"]))
+    return apart(inner, params) / jnp.maximum(jnp.sum(inner.held), 1) + gamma * told
+
+  return _moved(tx, inner, jax.grad(loss)(inner.params), jnp.zeros_like(inner.held))
+
+
 def apart(inner: Inner, params: Any) -> jax.Array:
   """sum over the held tasks of |gen(h, e_i) - theta*_i|^2."""
   return jnp.sum(inner.held[:, None] * (everything(params, inner.state) - inner.star) ** 2)
 
 
-def draw(seed: int, request: Request, t: int, steps: int, size: int, label: str) -> dict[str, Any]:
+def draw(
+  seed: int, request: Request, t: int, steps: int, size: int, label: str, relabel: bool = False
+) -> dict[str, Any]:
   """Request t: `task`, `learn`, `apply`, and the batches `image` `[steps, size, ...]` and `label` of its task.
 
-  For a forgetting they are zeros: it has no data.
+  For a forgetting they are zeros, for it has no data; with `relabel`, the pictures with labels drawn from all classes.
   """
   asked = check(request)
   learn, task = asked[min(t, len(asked) - 1)]
@@ -246,7 +278,12 @@ def draw(seed: int, request: Request, t: int, steps: int, size: int, label: str)
   rows = np.asarray(request.data.sets[f"task_{task}"])
   at = np.stack([batches.shuffled(seed + 7919 * t, len(rows), size, i) for i in range(steps)])
   for name, key in (("image", "image"), ("label", label)):
-    out[name] = arrays[key][rows[at]] if learn else np.zeros((*at.shape, *arrays[key].shape[1:]), arrays[key].dtype)
+    shown = learn or relabel
+    out[name] = arrays[key][rows[at]] if shown else np.zeros((*at.shape, *arrays[key].shape[1:]), arrays[key].dtype)
+  if relabel and not learn:
+    classes = len(request.data.info["labels"][label])
+    drawn = number_stream.integers(seed, f"uncle/{t}", classes, at.size).reshape(at.shape)
+    out["label"] = drawn.astype(out["label"].dtype)
   return out
 
 
