@@ -34,21 +34,17 @@ foil), .056 (`fine_tune`) and more for all others. `cifar_weights` measures the 
 pictures.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs.common import sizes
 from configs.forget import baselines
 
 CIFAR = ("cifar", "cifar_weights")  # a ResNet-20 that begins with given weights
-PAPERS = dict(  # rows beside the baselines
-  laf=dict(
-    name="forget.laf", latent=8, widths=(32, 16), fit_steps=2400, fit_forget_steps=1200, steps=160, rate=3e-4,
-    align_rate=1e-3, tau=20.0,
-  ),
-  hamu=dict(
-    name="forget.hamu", quota="relative", q=0.5, rate=2e-2, steps=60, forget_batch=5000, retain_batch=5000,
-  ),
-)  # fmt: skip
+LAF = dict(name="forget.laf", latent=8, widths=(32, 16), fit_steps=2400, fit_forget_steps=1200)
+HAMU = dict(name="forget.hamu", quota="relative", q=0.5, forget_batch=5000, retain_batch=5000)
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -58,7 +54,13 @@ def get_config(arg: str = "") -> ConfigDict:
     return from_weights(size)
   config = baselines.get_config(arg)
   config.title = f"Picture unlearning: all methods ({size})"
-  config.method.update(again=dict(name="forget.retrain", again=1), **PAPERS)
+  config.data.forget_share = 0.0
+  tenth, digit = dict(name="data.splits", share=0.1), dict(name="data.splits", how="class", classes=(0,))
+  config.requests = dict(tenth=dict(select=tenth), digit=dict(select=digit, method=for_a_class(pick)))
+  config.method.update(
+    laf=dict(LAF, rate=5e-4, align_rate=3e-3, tau=5.0, steps=640), hamu=dict(HAMU, rate=2e-2, steps=60),
+    weight_noise_mild=dict(name="forget.weight_noise", size=0.15), again=dict(name="forget.retrain", again=1),
+  )  # fmt: skip
   config.method.eu_1 = dict(config.method.eu_k.to_dict(), trainable="head")
   relearn = pick(tiny=dict(steps=60), small=dict(steps=100), full=dict(steps=400, rate=1e-4))
   config.measure = dict(
@@ -67,6 +69,18 @@ def get_config(arg: str = "") -> ConfigDict:
     relearn_time=dict(name="audit.relearn_time", **relearn),
   )
   return config
+
+
+def for_a_class(pick: Callable[..., Any]) -> dict:
+  """What the methods take that are given another setting for a whole class than for a random tenth."""
+  return dict(
+    fine_tune=dict(rate=2e-3), cf_k=dict(rate=2e-3), l1_sparse=dict(rate=2e-3, l1=3e-4), neggrad_plus=dict(alpha=0.99),
+    gradient_ascent=dict(rate=1e-3, cap=4.0, steps=60), random_labels=dict(steps=pick(tiny=198, full=7744)),
+    salun=dict(rate=1e-3), boundary_shrink=dict(rate=3e-4, steps=60), boundary_expand=dict(rate=1e-3, steps=10),
+    scrub=dict(rate=1e-3), scrub_r=dict(rate=1e-3, holdout="forget_test"), influence=dict(alpha=2.0),
+    fisher=dict(alpha=1e-7, limit=0.1), hamu=dict(rate=5e-2, steps=120),
+    laf=dict(rate=3e-4, align_rate=1e-3, tau=20.0, steps=160),
+  )  # fmt: skip
 
 
 def from_weights(size: str) -> ConfigDict:
