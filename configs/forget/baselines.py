@@ -79,27 +79,28 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def methods(head: str, epoch: int) -> dict:
   """All baselines; `head` names the last layers, `epoch` is the number of batches of 64 in what is kept."""
-  ten = dict(steps=10 * epoch, rate=8e-3)
-  scrub = dict(name="forget.scrub", rate=4e-3, forget_steps=max(epoch // 9, 1), retain_steps=epoch)
+  ten = dict(steps=10 * epoch, rate=2e-3)
+  mixed = dict(steps=11 * epoch, rate=1e-3)
+  few = dict(steps=20, forget_batch=64)
   return dict(
     fine_tune=dict(name="forget.fine_tune", **ten),
     cf_k=dict(name="forget.fine_tune", trainable=head, **ten),
     eu_k=dict(name="forget.fine_tune", trainable=head, fresh=True, steps=40 * epoch, rate=4e-3),
-    l1_sparse=dict(name="forget.fine_tune", l1=1e-3, **ten),
-    gradient_ascent=dict(name="forget.gradient_ascent", rate=3e-4, clip=1.0, cap=2.3, steps=10, forget_batch=64),
+    l1_sparse=dict(name="forget.fine_tune", l1=3e-4, **ten),
+    gradient_ascent=dict(name="forget.gradient_ascent", rate=1e-4, clip=1.0, cap=2.3, steps=30, forget_batch=64),
     neggrad_plus=dict(
       name="forget.neggrad_plus", alpha=0.9, rate=5e-4, steps=10 * epoch, forget_batch=64, retain_batch=64,
     ),
-    random_labels=dict(name="forget.random_labels", rate=1e-3, steps=11 * epoch // 2),
-    salun=dict(name="forget.salun", share=0.5, rate=2e-3, steps=11 * epoch),
-    boundary_shrink=dict(name="forget.boundary_shrink", rate=5e-5, steps=100, forget_batch=64),
-    boundary_expand=dict(name="forget.boundary_expand", rate=1e-4, steps=40, forget_batch=64),
-    scrub=scrub,
-    scrub_r=dict(scrub, holdout="test"),
+    random_labels=dict(name="forget.random_labels", **mixed),
+    salun=dict(name="forget.salun", share=0.5, **mixed),
+    boundary_shrink=dict(name="forget.boundary_shrink", rate=1e-4, **few),
+    boundary_expand=dict(name="forget.boundary_expand", rate=3e-4, **few),
+    scrub=dict(name="forget.scrub", rate=2e-3, forget_steps=max(epoch // 9, 1), retain_steps=epoch),
+    scrub_r=dict(name="forget.scrub", rate=2e-3, forget_steps=max(epoch // 9, 1), retain_steps=epoch, holdout="test"),
     bad_teacher=dict(name="forget.bad_teacher", rate=1e-3, steps=20 * epoch // 9),
     influence=dict(name="forget.influence", alpha=5.0),
     influence_cg=dict(name="forget.influence_cg", damping=10.0, alpha=50.0),
-    fisher=dict(name="forget.fisher", alpha=1e-8, limit=0.03),
+    fisher=dict(name="forget.fisher", alpha=1e-13, limit=0.02),
     weight_noise=dict(name="forget.weight_noise", size=0.3),
     amnesiac=dict(name="forget.amnesiac", repair_steps=70 * epoch, repair_rate=2e-3),
   )

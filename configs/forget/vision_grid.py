@@ -45,6 +45,12 @@ from configs.forget import baselines
 CIFAR = ("cifar", "cifar_weights")  # a ResNet-20 that begins with given weights
 LAF = dict(name="forget.laf", latent=8, widths=(32, 16), fit_steps=2400, fit_forget_steps=1200)
 HAMU = dict(name="forget.hamu", quota="relative", q=0.5, forget_batch=5000, retain_batch=5000)
+DIGIT = dict(  # what differs from the baselines where a whole class is forgotten
+  neggrad_plus=dict(alpha=0.99), gradient_ascent=dict(rate=1e-3, cap=4.0, steps=60), influence=dict(alpha=2.0),
+  boundary_shrink=dict(rate=3e-4, steps=60), boundary_expand=dict(rate=1e-3, steps=10), scrub=dict(rate=1e-3),
+  scrub_r=dict(rate=1e-3, holdout="forget_test"), fisher=dict(alpha=1e-7, limit=0.1), hamu=dict(rate=5e-2, steps=120),
+  laf=dict(rate=3e-4, align_rate=1e-3, tau=20.0, steps=160),  # as in `laf.py`
+)  # fmt: skip
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -55,13 +61,15 @@ def get_config(arg: str = "") -> ConfigDict:
   config = baselines.get_config(arg)
   config.title = f"Picture unlearning: all methods ({size})"
   config.data.forget_share = 0.0
-  tenth, digit = dict(name="data.splits", share=0.1), dict(name="data.splits", how="class", classes=(0,))
-  config.requests = dict(tenth=dict(select=tenth), digit=dict(select=digit, method=for_a_class(pick)))
   config.method.update(
-    laf=dict(LAF, rate=5e-4, align_rate=3e-3, tau=5.0, steps=640), hamu=dict(HAMU, rate=2e-2, steps=60),
-    weight_noise_mild=dict(name="forget.weight_noise", size=0.15), again=dict(name="forget.retrain", again=1),
+    laf=LAF, hamu=HAMU, weight_noise_mild=dict(name="forget.weight_noise", size=0.15),
+    again=dict(name="forget.retrain", again=1),
   )  # fmt: skip
   config.method.eu_1 = dict(config.method.eu_k.to_dict(), trainable="head")
+  config.requests = dict(
+    tenth=dict(select=dict(name="data.splits", share=0.1), method=for_a_tenth(pick)),
+    digit=dict(select=dict(name="data.splits", how="class", classes=(0,)), method=DIGIT),
+  )
   relearn = pick(tiny=dict(steps=60), small=dict(steps=100), full=dict(steps=400, rate=1e-4))
   config.measure = dict(
     unlearning=dict(name="audit.unlearning"),
@@ -71,15 +79,14 @@ def get_config(arg: str = "") -> ConfigDict:
   return config
 
 
-def for_a_class(pick: Callable[..., Any]) -> dict:
-  """What the methods take that are given another setting for a whole class than for a random tenth."""
+def for_a_tenth(pick: Callable[..., Any]) -> dict:
+  """What differs from the baselines where a random tenth is forgotten."""
   return dict(
-    fine_tune=dict(rate=2e-3), cf_k=dict(rate=2e-3), l1_sparse=dict(rate=2e-3, l1=3e-4), neggrad_plus=dict(alpha=0.99),
-    gradient_ascent=dict(rate=1e-3, cap=4.0, steps=60), random_labels=dict(steps=pick(tiny=198, full=7744)),
-    salun=dict(rate=1e-3), boundary_shrink=dict(rate=3e-4, steps=60), boundary_expand=dict(rate=1e-3, steps=10),
-    scrub=dict(rate=1e-3), scrub_r=dict(rate=1e-3, holdout="forget_test"), influence=dict(alpha=2.0),
-    fisher=dict(alpha=1e-7, limit=0.1), hamu=dict(rate=5e-2, steps=120),
-    laf=dict(rate=3e-4, align_rate=1e-3, tau=20.0, steps=160),
+    fine_tune=dict(rate=8e-3), cf_k=dict(rate=8e-3), l1_sparse=dict(rate=8e-3, l1=1e-3),
+    gradient_ascent=dict(rate=3e-4, steps=10), random_labels=dict(steps=pick(tiny=99, full=3872)),
+    salun=dict(rate=2e-3), scrub=dict(rate=4e-3), scrub_r=dict(rate=4e-3), fisher=dict(alpha=1e-8, limit=0.03),
+    boundary_shrink=dict(rate=5e-5, steps=100), boundary_expand=dict(rate=1e-4, steps=40),
+    hamu=dict(rate=2e-2, steps=60), laf=dict(rate=5e-4, align_rate=3e-3, tau=5.0, steps=640),
   )  # fmt: skip
 
 
