@@ -21,11 +21,11 @@ def clear(value: Any, empty: bool = False) -> Any:
   """Nested plain dicts without unset placeholders (None) and without empty stages.
 
   Args:
-    empty: keep empty ones: under `defend` they stand for no defence, under `thieves` for the usual one.
+    empty: keep empty ones: under `defend` they stand for no defence, under `thieves` and `requests` for the usual one.
   """
   if not isinstance(value, Mapping):
     return value
-  inner = {key: clear(item, key in ("defend", "thieves")) for key, item in value.items()}
+  inner = {key: clear(item, key in ("defend", "thieves", "requests")) for key, item in value.items()}
   return {key: item for key, item in inner.items() if item is not None and (empty or item != {})}
 
 

@@ -20,6 +20,7 @@ methods share one original model. Config fields read here (absent ones are skipp
   reference                     True, or the stage that makes the control (`forget.retrain`); its field `train` changes
                                 single fields of `train`
   select, method, attack        what is done to the trained model
+  requests                      several things that it is asked to forget, each by itself, see below
   cluster                       a stage, or a dict of named ones
   measure                       a stage, or a dict of named ones; without a model, of the data: each is a row of its own
   seed, seeds                   of what comes before training, and of the trainings
@@ -34,6 +35,10 @@ Further fields are those of `data.mixture.mix`: `seed` (absent: that of the expe
 `thieves` are dicts with `model`, `train` or both: a model with a `name` stands in the place of that of the experiment,
 everything else changes single fields. The usual thief, an empty dict (else the first), meets every defence; the others
 only what was neither defended nor mixed, unless `cross` is True. Each is a column group `labelling / thief`.
+
+`requests` are dicts with `select`, `method` or both: the selection stands in the place of that of the experiment, a
+method with a `name` in the place of its namesake; without one it changes single fields. All start from one trained
+model; each has a reference and tables of its own.
 """
 
 from __future__ import annotations
@@ -45,13 +50,14 @@ from typing import Any, NamedTuple
 import ue_jax
 from experiments import released, store
 from experiments.check import argument, check, clear, many, near, place, seeds, short, takes, whole
+from experiments.requests import requests
 from experiments.variants import thieves, variants
 from ue_jax.core.errors import Invalid, require
 
 KNOWN = (
   "title", "seed", "seeds", "keys", "data", "surrogate", "protect", "controls", "mix", "defend", "labellings",
   "model", "train", "thieves", "cross", "reference", "select", "method", "attack", "cluster", "measure", "sweep",
-  "paint",
+  "paint", "requests",
 )
 TO_PAINT = "data to paint"  # the title of the stage of `paint`
 SEEDED = ("train", "select", "method", "attack", "cluster", "measure")  # made once a seed of `seeds`
@@ -84,7 +90,7 @@ class Cell(NamedTuple):
 
   Attributes:
     row: protected by what, or changed by what.
-    group: the labelling, and after ` / ` the thief if there are several.
+    group: the labelling, and after ` / ` the thief if there are several; of several requests, which.
     seed: of the training.
     made: hash of the Subject or Clustering, or of the Data if that is what was measured.
     data: hash of the Data it came from.
@@ -228,29 +234,34 @@ def _forget(config, data, add):
   cells = []
   for seed in seeds(config):
     original = _training(config, data, add, "", seed, "original")
-    train = config.get("train")
-    parts = {"model": config["model"], "train": train, "label": (train or {}).get("label")}
-    asked = data
-    if "select" in config:
-      for name, stage in many(config, "select").items():
-        asked = add("select", stage, {"subject": original, "data": asked}, parts, seed, name)
-    rows, how = {"original": (original, asked)}, {"original": {}}  # how: what made them, for measures that ask
-    needs, common = {"subject": original, "data": asked, "original": original}, {"original": original}
-    if config.get("reference"):
-      stage = config["reference"] if isinstance(config["reference"], Mapping) else {"name": "forget.retrain"}
-      stage, its = _control(stage, parts)
-      begun = released.again(config, add, stage, needs)
-      rows["reference"], how["reference"] = (add("method", stage, begun, its, seed, "reference"), asked), stage
-      common = {**common, "reference": rows["reference"][0]}
-    for name, stage in many(config, "method").items():
-      rows[name] = (add("method", stage, released.again(config, add, stage, needs), parts, seed, name), asked)
-      how[name] = stage
-    for name, stage in many(config, "attack").items():
-      for row in [r for r in rows if r != "original" and " + " not in r]:
-        attacked = {**needs, "subject": rows[row][0]}
-        rows[f"{row} + {name}"] = (add("attack", stage, attacked, parts, seed, f"{row} + {name}"), asked)
-    cells += _measured(config, add, rows, common, seed, how)
+    for request, asked in requests(config).items():
+      cells += _forgotten(asked, data, add, original, seed, request)
   return cells, {}
+
+
+def _forgotten(config, data, add, original, seed, request):
+  """The cells of one request: what is selected, the methods, what attacks bring back, all of it measured."""
+  train, of = config.get("train"), f" ({request})" if request else ""
+  parts = {"model": config["model"], "train": train, "label": (train or {}).get("label")}
+  asked = data
+  for name, stage in many(config, "select").items():
+    asked = add("select", stage, {"subject": original, "data": asked}, parts, seed, name + of)
+  rows, how = {"original": (original, asked)}, {"original": {}}  # how: what made them, for measures that ask
+  needs, common = {"subject": original, "data": asked, "original": original}, {"original": original}
+  if config.get("reference"):
+    stage = config["reference"] if isinstance(config["reference"], Mapping) else {"name": "forget.retrain"}
+    stage, its = _control(stage, parts)
+    begun = released.again(config, add, stage, needs)
+    rows["reference"], how["reference"] = (add("method", stage, begun, its, seed, f"reference{of}"), asked), stage
+    common = {**common, "reference": rows["reference"][0]}
+  for name, stage in many(config, "method").items():
+    rows[name] = (add("method", stage, released.again(config, add, stage, needs), parts, seed, name + of), asked)
+    how[name] = stage
+  for name, stage in many(config, "attack").items():
+    for row in [r for r in rows if r != "original" and " + " not in r]:
+      attacked = {**needs, "subject": rows[row][0]}
+      rows[f"{row} + {name}"] = (add("attack", stage, attacked, parts, seed, f"{row} + {name}{of}"), asked)
+  return _measured(config, add, rows, common, seed, how, request)
 
 
 def _control(stage, parts):
@@ -264,7 +275,7 @@ def _control(stage, parts):
   return {name: value for name, value in stage.items() if name != "train"}, {**parts, "train": changed}
 
 
-def _measured(config, add, rows, common, seed, how={}):
+def _measured(config, add, rows, common, seed, how={}, request=""):
   label = config.get("train", {}).get("label")
   measures = many(config, "measure") or {"utility": {"name": "audit.utility"}}
   for row, (subject, data) in rows.items():
@@ -273,7 +284,8 @@ def _measured(config, add, rows, common, seed, how={}):
     if attack and "reference" in common:  # under the same attack, the reference learns again, too
       needs["reference"] = rows[f"reference + {attack}"][0]
     asked = {n: m for n, m in measures.items() if row in how or not takes("measure", m, "method")}
-    yield Cell(row, "", seed, subject, data, _scores(add, asked, needs, label, seed, row, config, how.get(row)))
+    title = f"{row} ({request})" if request else row
+    yield Cell(row, request, seed, subject, data, _scores(add, asked, needs, label, seed, title, config, how.get(row)))
 
 
 def _scores(add, measures, needs, label, seed, title, config={}, made=None):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import ue_jax
-from experiments import forgetting, grid, partitions, store, tabulate, unlearned
+from experiments import forgetting, grid, partitions, requests, store, tabulate, unlearned
 from experiments.check import seeds
 from experiments.command import Options
 from experiments.plan import Plan
@@ -34,13 +34,12 @@ def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: flo
   grids = grid.grids(plan, scores, results)
   shown = [make(one) for one in grids for make in (grid.table, grid.ranking)]
   shown += tabulate.accuracy_tables(plan, scores, results) if protect and not grids else []
-  shown += [forgetting.table(plan, scores)] if plan.kind == "forget" else []
-  shown += [unlearned.table(plan, results, scores)] if unlearned.wanted(plan, scores) else []
-  shown += tabulate.score_tables([s for s in scores if not protect or s["measure"] != "utility"])
+  shown += _forgotten(plan, results, scores) if plan.kind == "forget" else []
+  told = [] if plan.kind == "forget" else [s for s in scores if not protect or s["measure"] != "utility"]
+  shown += tabulate.score_tables(told)
   shown += [tabulate.clusterings(plan, results)] if plan.kind == "cluster" else []
   shown += [tabulate.crafting(plan, results)] if plan.variants else []
   shown += [tabulate.budgets(plan, results)] if plan.variants else []
-  shown += [tabulate.times(plan, results)] if plan.kind == "forget" else []
   shown += [painted.table()] if painted else []
   env = environment()
   seconds = max(seconds, sum(store.manifest(results.path(hash))["seconds"] for hash in plan.stages))
@@ -54,6 +53,18 @@ def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: flo
   results_file.write(workdir, result)
   text = [tables.text(t.columns, t.rows, title=f"\n{t.title}") for t in shown if t.rows]
   return Summary("\n".join([*text, f"\npage: {workdir / 'summary.html'}"]), result)
+
+
+def _forgotten(plan: Plan, results: Any, scores: Sequence[Mapping[str, Any]]) -> list[Table]:
+  """The tables of an experiment that forgets: of every request the comparisons, then all scores, then the times."""
+  compared, told, spent = [], [], []
+  for request, part, mine in requests.parts(plan, scores):
+    named = lambda t: t._replace(title=f"{t.title}{tabulate.OF}{request}") if request else t  # noqa: B023
+    compared.append(named(forgetting.table(part, mine)))
+    compared += [named(unlearned.table(part, results, mine))] if unlearned.wanted(part, mine) else []
+    told += map(named, tabulate.score_tables([{**s, "group": ""} for s in mine]))
+    spent.append(named(tabulate.times(part, results)))
+  return [*compared, *told, *spent]
 
 
 def environment() -> dict[str, Any]:
@@ -95,9 +106,11 @@ def _page(path, options, plan, results, shown, scores, env, seconds) -> None:
   sections = [page.heading("Result")]
   sections += [page.table(t.columns, t.rows, title=t.title) for t in shown if t.rows]
   sections += _bars(shown) if plan.kind == "protect" else []
-  sections += forgetting.sections(plan, results, scores) if plan.kind == "forget" else []
   sections += grid.sections(grid.grids(plan, scores, results))
-  sections += unlearned.sections(plan, results, scores)
+  for request, part, mine in requests.parts(plan, scores) if plan.kind == "forget" else ():
+    drawn = [*forgetting.sections(part, results, mine), *unlearned.sections(part, results, mine)]
+    sections += [page.heading(f"Asked to forget: {request}")] if request and drawn else []
+    sections += drawn
   sections += _score_curves(scores)
   sections += _grids(plan, results)
   sections += partitions.sections(plan, results) if plan.kind == "cluster" else []

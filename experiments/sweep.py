@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> list[dict[str, Any]]:
 
   plan.unknown_fields(options.config)
   folder.outside(options.config, options.workdir)
-  several = "name" not in options.config.get("method", {"name": ""})
+  several = "name" not in options.config.get("method", {"name": ""})  # as it is with `requests`
   alone = ("thieves" in options.config or several) and not options.config.get("sweep")
   if alone:
     folder.check(options.config, options.workdir)

@@ -19,6 +19,7 @@ TIMES, SHARE = "Time to make it", "of the reference"
 CRAFTED = ", as crafted"  # ends the name of a line about noise before it became bytes
 HALF = " +-"  # ends the name of a score that is half of the interval of the one so named without it
 AT = " @ "  # stands between the name of a curve and where on it a score lies (`silhouette @ 8 clusters`): drawn
+OF = ": "  # stands between the title of a table and the request that it is about
 AFTER = " + "  # stands between a row and the attack that it suffered
 WIDE = 12  # rows of an experiment, each a column of a table: with more, every attack gets tables of its own
 MEANS = ("l2", "psnr", "ssim", "clipped")
@@ -244,7 +245,8 @@ def numbers(
 
   Args:
     shown: the tables made already; a budget table among them adds `row/levels`, `row/psnr` and others, and the same
-      of the noise before it became bytes, as `row/crafted/levels`; one of times `row/time_share`.
+      of the noise before it became bytes, as `row/crafted/levels`; one of times `row/time_share`, or of a request
+    `row/request/time_share`.
   """
   out = means(scores)
   for row, group in dict.fromkeys((cell.row, cell.group) for cell in plan.cells if plan.kind == "protect"):
@@ -257,7 +259,8 @@ def numbers(
   names = dict(zip(COLUMNS, ("levels", *MEANS, "perturbations", "changed")))
   for table in shown:
     out |= _named(table, names) if table.title == BUDGET else {}
-    out |= _named(table, {SHARE: "time_share"}) if table.title == TIMES else {}
+    title, _, request = table.title.partition(OF)
+    out |= _named(table, {SHARE: f"{request}/time_share".strip("/")}) if title == TIMES else {}
   return {name.replace(f"{CRAFTED}/", "/crafted/"): value for name, value in out.items()}
 
 

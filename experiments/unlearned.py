@@ -21,8 +21,8 @@ from ue_jax.report import page, panels
 from ue_jax.train.batches import data_of
 
 COLUMNS = {
-  "UA": "UA", "RA": "RA", "TA": "TA", "MIA": "MIA", "gap": "Avg.Gap", "ToW": "ToW", "cka/forget": "CKA, reference",
-  "cka_original/forget": "CKA, original", "relearn_steps": "relearn steps",
+  "UA": "UA", "RA": "RA", "TA": "TA", "TFA": "TFA", "MIA": "MIA", "gap": "Avg.Gap", "ToW": "ToW",
+  "cka/forget": "CKA, reference", "cka_original/forget": "CKA, original", "relearn_steps": "relearn steps",
 }  # fmt: skip
 TIME = "time"
 SEEN = ("forget", "test")  # sets whose classes are drawn

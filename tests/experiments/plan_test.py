@@ -213,6 +213,30 @@ def test_a_second_method_shares_the_original_and_the_reference():
   assert hashes(FORGET, "method") < hashes(both, "method")
 
 
+def test_requests_start_from_one_original_and_each_has_what_it_selects_its_reference_and_its_settings():
+  many = {"first": {"name": "forget.graddiff"}, "second": {"name": "forget.retrain", "again": 1}}
+  asked = {"tenth": {}, "few": {"select": {"name": "data.splits", "share": 0.01}, "method": {"second": {"again": 2}}}}
+  made = plan({**FORGET, "method": many, "requests": asked})
+  cells = {(c.group, c.row): c for c in made.cells if c.seed == made.cells[0].seed}
+  assert {group for group, _ in cells} == {"tenth", "few"}
+  assert cells["tenth", "original"].made == cells["few", "original"].made
+  for row in ("reference", "first", "second"):
+    assert cells["tenth", row].made != cells["few", row].made
+  assert cells["tenth", "original"].data != cells["few", "original"].data
+  assert [made.stages[cells[group, "second"].made].config["again"] for group in asked] == [1, 2]
+  assert {c.made for c in plan({**FORGET, "method": many}).cells} == {c.made for c in made.cells if c.group == "tenth"}
+
+
+@pytest.mark.parametrize("asked, field", [
+  ({"few": {"data": {}, "train": {"steps": 2}}}, "config.requests.few"),
+  ({"few": {"method": {"new": {"beta": 0.1}}}}, "config.requests.few.method.new"),
+  ({"few": {"method": {"npo": {"bet": 0.1}}}}, "config.requests.few.method.npo.bet"),
+])  # fmt: skip
+def test_requests_that_cannot_be_are_named(asked, field):
+  with pytest.raises(Invalid, match=rf"{field}\b"):
+    plan({**FORGET, "method": {"npo": {"name": "forget.npo"}}, "requests": asked})
+
+
 def test_changed_files_are_seen():
   assert plan(CLUSTER, lambda stage: "a").clean != plan(CLUSTER, lambda stage: "b").clean
 

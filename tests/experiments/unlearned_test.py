@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from experiments import run, sweep, unlearned
+from experiments import sweep, unlearned
 from ue_jax.audit.outputs import Outputs
 
 CONFIG = """
@@ -20,9 +20,13 @@ def get_config(arg=""):
     method=dict(again=dict(name="forget.retrain", again=1), noise=dict(name="forget.weight_noise", size=3.0)),
   ))
 """
-SELECTED = CONFIG.replace(", forget_share=0.1", "").replace(
+ASKED = """requests=dict(
+      tenth=dict(select=dict(name="data.splits")),
+      digit=dict(select=dict(name="data.splits", how="class", classes=(3,)), method=dict(noise=dict(size=0.5))),
+    ), method="""
+SEVERAL = CONFIG.replace(", forget_share=0.1", "").replace(
   'again=dict(name="forget.retrain", again=1), ', ""
-).replace("method=", 'select=dict(name="data.splits", share=0.1), method=')  # fmt: skip
+).replace("method=", ASKED)  # fmt: skip
 
 
 def score(row, name, value, seed=0, measure="table"):
@@ -79,8 +83,16 @@ def test_its_page_has_the_table_and_the_drawings(made):
   assert text.count("<figure") >= 4
 
 
-def test_a_run_that_selects_what_to_forget_has_the_drawings_too(tmp_path, undrawn_module):
-  assert "select=" in SELECTED
-  (tmp_path / "selected.py").write_text(SELECTED)
-  run.main([f"--config={tmp_path}/selected.py", f"--workdir={tmp_path}/run", "--mode=one"])
-  assert "Where the features lie" in (tmp_path / "run" / "summary.html").read_text()
+def test_two_requests_are_two_tables_with_drawings_on_one_page(tmp_path, undrawn_module):
+  assert "select=" in SEVERAL
+  (tmp_path / "several.py").write_text(SEVERAL)
+  place = tmp_path / "run"
+  rows = sweep.main([f"--config={tmp_path}/several.py", f"--workdir={place}", "--mode=one"])
+  figures, text = rows[0]["figures"], (place / "summary.html").read_text()
+  for request in ("tenth", "digit"):
+    assert f"pictures: {request}" in text and f"Asked to forget: {request}" in text
+    assert figures[f"reference/{request}/gap"] == 0 and figures[f"reference/{request}/time_share"] == 1
+    assert figures[f"original/{request}/gap"] > 0
+  assert figures["reference/digit/UA"] == 1 and figures["reference/tenth/UA"] < 0.9
+  assert figures["original/digit/TFA"] > figures["reference/digit/TFA"] == 0 and "original/tenth/TFA" not in figures
+  assert text.count("Where the features lie") == 2
