@@ -38,8 +38,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = f"Bayes error ({size})"
   config.seed, config.seeds = 0, pick(tiny=(0,), small=(0, 1, 2))
   if size == "folder":
-    rounds = dict(steps=960, inner=32, batch_size=64)
-    class_folders(config, "bayes_error", eps=16 / 255, sigma="median", floor=0.0, block=128, chunk=256, every=160, **rounds)
+    rounds = dict(steps=960, inner=32, batch_size=64, block=128, chunk=256, every=160)
+    class_folders(config, "bayes_error", eps=16 / 255, sigma="median", floor=0.0, **rounds)
     # 2048 features: an ascent needs those of all pictures some six times, and 8192 of 3000 are 94 MiB
     config.model = dict(name="models.cnn", widths=(16, 32, 32))
     return config
