@@ -22,7 +22,7 @@ def tables(record: str) -> list[list[list[str]]]:
 
 
 @pytest.mark.parametrize("record, requests", [
-  ("vision_grid_small.json", ("",)), ("vision_grid_cifar.json", ("",)),
+  ("vision_grid_small.json", ("tenth", "digit")), ("vision_grid_cifar.json", ("",)),
 ])  # fmt: skip
 def test_the_tables_are_the_record(record, requests):
   figures = json.loads((PLACE / record).read_text(encoding="utf-8"))["figures"]
