@@ -21,12 +21,11 @@ length 10, one and a half times what the states have (adaptive RMU to three time
 A released model (`configs/common.py`; also `smollm2_cpu`) gets the same table in one command: truth ratios, membership
 (`loss`, `min_k`) and what is there after rounding, without relearning and without the plane. Nothing was tuned for it.
 
-Expect at `small` (6 minutes of CPU time for a seed): of the first 17 rows all 14 figures for which a range was stated
-lie in it (three seeds); so do the other 7, of MIN-K and of the rows `early` and `retrained again`, but on seed 0 alone,
-and one is .2002 where .2 is the bound. docs/results/kgtiny.md has every figure beside its claim, and says which of the
-others do not agree. Relearning brings the other half back after RMU (p .56; adaptive .44) and IDK (.42), not after NPO
-or GradDiff (.03 and .04; reference .04). The claim about it is of models that stopped where p is .2 to .4 on the
-forgotten: the rows `early` do, and come back to .62 (GradDiff) and .69 (RMU). Rounding brings back nothing.
+Expect at `small` (6 minutes of CPU time for a seed, three seeds): 19 of the 21 figures for which a range was stated lie
+in it; docs/results/kgtiny.md has every figure beside its claim. Relearning brings the other half back after RMU (p .56;
+adaptive .44) and IDK (.42), not after NPO or GradDiff (.03 and .04; reference .04). The claim about it, .6 to .7, is of
+models that stopped where p is .2 to .4 on the forgotten: the rows `early` do, and come back to .49 (GradDiff) and .72
+(RMU), the two figures that miss their range. Rounding brings back nothing.
 """
 
 from ml_collections import ConfigDict
