@@ -37,7 +37,7 @@ trained on, CIFAR-10 is the other task, ten classes are forgotten; it needs both
 
 Expect at `transfer` (three seeds; docs/results/forget_vision.md has the table): 1, 3 and 5 are forgotten. `head_only`
 passes all accuracies (gap 4e-4) and has the original's features on the other task, a CKA of .751 to the reference where
-a a second training has .916; so has every other method (.73 to .75). At `transfer_other` training again changes less (the
+a second training has .916; so has every other method (.73 to .75). At `transfer_other` training again changes less (the
 original .798, a second training .883), and `eu_1` and `pseudo_label` pass the accuracies, too. `cifar` was not run.
 """
 
