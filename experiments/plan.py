@@ -154,6 +154,8 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     add("data", config["paint"], title=TO_PAINT.removeprefix("data "))
   builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train, "measure": _measure}
   kind = next((k for k in builders if k in config), "data")
+  fix = "name the methods as config.method; requests change single fields of them"
+  require(kind == "method" or not config.get("requests"), "config.requests", sorted(config.get("requests") or ()), fix)
   kind = "train" if kind == "measure" and released.has_weights(config) else kind
   cells, variants = builders[kind](config, data, add) if kind in builders else ((), {})
   return Plan({"method": "forget"}.get(kind, kind), stages, tuple(cells), variants, data)

@@ -12,8 +12,8 @@ Expect at `tiny`: probability of the forget answers below 0.01 AND of the retain
 term the model collapses, and a method that is no better than this has shown nothing.
 
 At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone): direct questions .05, aliases .35, chains of two
-facts .00, and .60 of the retained direct questions: it ruins less there than at `tiny`, and still most of all methods.
-Relearning and rounding bring nothing back.
+facts .00, and .60 of the retained direct questions: it ruins less there than at `tiny`, and still more than all methods
+but five times a task vector. Relearning and rounding bring nothing back.
 """
 
 from ml_collections import ConfigDict

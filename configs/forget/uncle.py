@@ -24,7 +24,7 @@ Expect at `small` (means of seeds 5, 17, 42; a minute of CPU; the full size was 
   a new code for the unlearned task, before     .93                    .94     .94
                                      after      .41                    .94     .24
 
-The two unlearnings of `noise`, each seed on its own (asked for: at most .16, .20 and 15; live tasks have norms of 2900
+The two unlearnings of `noise`, each seed on its own (aims: at most .16, .20 and 15; live tasks have norms of 2900
 to 6300):
 
                             seed 5         seed 17        seed 42
@@ -34,7 +34,7 @@ to 6300):
 
 `norm` differs from `noise` by at most .05. The task is not all gone: a new code, trained with its data, brings back .41
 where a task that was never learned reaches .12 to .18. Every task is learned to .95 or more. `random_labels`, with the
-data and a weight of 1 (not tuned), forgets as well by accuracy, but on seed 42 the stream learns nothing after it.
+data and a weight of 1 (not tuned), forgets nearly as well, but on seed 42 the stream learns nothing after it.
 """
 
 from ml_collections import ConfigDict

@@ -21,8 +21,8 @@ The page has a table a request (mean and standard deviation over seeds), forgett
 the confusions of classes before and after, and the features. `sisa` needs shards that were trained as such and is
 measured in `baselines.py:sisa`.
 
-Expect at `small` (average gaps, three seeds; the settings are those that came nearest on seed 0;
-docs/results/forget_vision.md has all of it):
+Expect at `small` (average gaps, three seeds; settings are those that came nearest on seed 0, `laf` has its own
+for a digit; docs/results/forget_vision.md has all of it):
 
           original  noise, two sizes  again   methods
   tenth     .094       .091  .088     .018    .017 amnesiac, .026 neggrad_plus, .038 laf ... .083 boundary_shrink;
@@ -30,7 +30,7 @@ docs/results/forget_vision.md has all of it):
   digit     .454       .435  .452     .004    .002 eu_1 and amnesiac ... .045 laf; .084 boundary_expand, .321 fisher
 
 So each method is nearer than nothing and than noise on the digit, and all but fisher and boundary_expand on the tenth.
-Relearning tells more: of the tenth all but amnesiac are back after 14 steps at most, where the reference takes 52.
+Relearning tells more: of the tenth all but amnesiac are back after 14 steps at most on average, the reference after 52.
 The full size (ResNet-18, CIFAR-10, one GPU) was not run.
 
 `cifar` begins with the weights of a ResNet-20 (`models.resnet.load` says which names; 8 minutes of CPU). 400 pictures

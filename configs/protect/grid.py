@@ -3,7 +3,7 @@
   python -m experiments.run --config configs/protect/grid.py:tiny    --workdir runs/grid  # two minutes
   python -m experiments.sweep --config configs/protect/grid.py:small --workdir runs/grid  # a quarter of an hour
   python -m experiments.sweep --config configs/protect/grid.py:slow     --workdir runs/grid  # 20 min: slower columns
-  python -m experiments.sweep --config configs/protect/grid.py:further  --workdir runs/grid  # 12 min of CPU: four more
+  python -m experiments.sweep --config configs/protect/grid.py:further  --workdir runs/grid  # 12 min of CPU time
   python -m experiments.sweep --config configs/protect/grid.py:transfer --workdir runs/grid  # 15 min: three surrogates
   python -m experiments.sweep --config configs/protect/grid.py:cifar --config.data.path=DIR  # 2 or 3 hours
   python -m experiments.sweep --config configs/protect/grid.py       --config.data.path=DIR  # one GPU
@@ -66,7 +66,7 @@ CIFAR-10: docs/results/protect.md.
 the classes (`d_vae`) brings `tap` to .78, `error_min` a class to .86, noise a class to .82 and `cuda` nowhere (.20; a
 DenseNet .32); most noise takes most from a DenseNet (noise a class .40). A diffusion model (AVATAR) that learned the
 hundred known pictures undoes most noise (`tap` .85, noise a class .91), about as well as they do themselves; one that
-learned the protected pictures does next to nothing (`tap` .61). RandAugment brings `cuda` to .30 and noise a class to
+learned the protected pictures little (`tap` .50 -> .61). RandAugment brings `cuda` to .30 and noise a class to
 .82, training against filters `cuda` to .35 and everything else below half. `tap` made with a perceptron leaves .45 at
 most to five networks and .27 to a vision transformer, made with a ResNet it harms ResNets alone.
 

@@ -1,7 +1,6 @@
 """CLIP against a numpy reading of the same checkpoints, and against recorded outputs where they are at hand."""
 
 import json
-import os
 import pathlib
 
 import jax
@@ -13,22 +12,12 @@ from ue_jax.core.errors import Invalid
 from ue_jax.models import clip, clip_vision, weights
 from ue_jax.train import log
 
-ROOT = pathlib.Path(__file__).parents[2]
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "clip"
 CONFIG = {
   "text_config": {"num_attention_heads": 2, "hidden_act": "quick_gelu", "eos_token_id": 20},
   "vision_config": {"num_attention_heads": 4, "hidden_act": "gelu"},
 }
 IDS = np.array([[3, 5, 20, 0, 0], [7, 8, 9, 1, 20]], np.int32)
-
-
-def golden():
-  """A folder with config.json, model.safetensors and io.npz of a CLIP: from UE_JAX_GOLDEN, or beside the repository."""
-  named = os.environ.get("UE_JAX_GOLDEN", "")
-  found = [pathlib.Path(named) / "clip"] if named else sorted(ROOT.parent.glob("*/golden/clip"))
-  found = [path for path in found if (path / "io.npz").is_file()]
-  if not found:
-    pytest.skip("no recorded outputs of a CLIP: set UE_JAX_GOLDEN to the folder that holds clip/io.npz")
-  return found[0]
 
 
 def arrays_vit(width=16, patch=4, grid=2, vocabulary=30, length=6, out=6):
@@ -165,7 +154,7 @@ def checkpoint(tmp_path_factory):
 
 
 def test_recorded_outputs_are_met_to_1e_4():
-  folder = golden()
+  folder = GOLDEN
   with np.load(folder / "io.npz", allow_pickle=False) as io:
     pixels, ids = io["pixels"].transpose(0, 2, 3, 1), io["ids"]
     wanted = [io[name] for name in ("image_embeds", "text_embeds", "logits_per_image")]

@@ -89,7 +89,7 @@ def _kept(one: Data, classes: Sequence[int], field: str) -> Data:
   require(good, field, classes, f"name classes of its 'label', each once, from 0 to {len(names) - 1}")
   new = np.full(len(names), NONE, np.int32)
   new[list(classes)] = np.arange(len(classes))
-  label = new[one.arrays["label"]]
+  label = np.where(one.arrays["label"] >= 0, new[one.arrays["label"]], NONE).astype(np.int32)
   stays = label != NONE
   place = np.cumsum(stays) - 1
   sets = {name: place[rows[stays[rows]]].astype(np.int32) for name, rows in one.sets.items()}

@@ -91,7 +91,7 @@ def pieces(
       epoch, all of it alike; `random`, drawn anew with replacement at every step; `one_to_one`, as many as are to be
       forgotten (`retain_batch` is not read), each forget sample always with the same partner.
     anchor: the set that goes through its epochs where the pairing is not `cyclic`: `forget`, or `retain` (with
-      `retain_sets` every one of them), and a partner among what is to be forgotten is drawn for each row of that.
+      `retain_sets` every one of them), and `forget_batch` partners are drawn for rows of the first of those sets.
     retain_sets: set -> weight, as `dict(neighbour=0.5, retain=0.4, world=0.1)`: in the place of `keep`, batches and a
       retain term for each of the sets, under its name, with `alpha` times its weight. Weights may be traced; they need
       not add up to 1. Empty: one retain term of `keep`.

@@ -48,7 +48,9 @@ class RMSNorm(nn.Module):
     wide = x.astype(jnp.float32)
     inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.epsilon)
     # In this order the gradient needs no normalised copy of x.
-    return (wide * jnp.einsum("...i,w->...w", inverse, scale.astype(jnp.float32))).astype(x.dtype)
+    exact = jax.lax.Precision.HIGHEST  # of the slope, which is a sum over tokens
+    factor = jnp.einsum("...i,w->...w", inverse, scale.astype(jnp.float32), precision=exact)
+    return (wide * factor).astype(x.dtype)
 
 
 @jax.custom_jvp
