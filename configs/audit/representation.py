@@ -9,7 +9,7 @@ is the original with three logits lowered out of reach, `untrained` the network 
   python -m experiments.run --config configs/audit/representation.py:small --workdir runs/representation  # seeds 0, 1
   python -m experiments.run --config configs/audit/representation.py       --workdir runs/representation  # one GPU
 
-Expect at `small` (seeds 0 / 1; `tiny` and the full size were not run). `forgotten`: accuracy on these digits in training,
+Expect at `small` (seeds 0 / 1; `tiny` and the full size: not run). `forgotten`: accuracy on these digits in training,
 `others`: on the other digits in test; CKA on the test pictures of the forgotten digits, to the reference and to the
 original. In brackets the CKA to the reference in another implementation of the same bed, with other splits and rates:
 

@@ -77,6 +77,11 @@ def test_classes_that_are_kept_are_numbered_anew():
   assert set(data.arrays["held_label"][held]) == {0, 1} and len(held) == 12
 
 
+def test_rows_without_a_label_are_of_no_class_that_is_kept():
+  with pytest.raises(Invalid, match="keep.both.*held_train.*0 positions"):  # they were of the last class once
+    joined.data(dict(main=DIGITS, both=dict(name="data.joined", parts=SPLIT)), keep=dict(both=(9,)))
+
+
 def test_grey_is_that_of_pillow_and_nothing_is_copied_in_vain():
   images = np.random.default_rng(0).integers(0, 256, (1003, 5, 4, 3), np.uint8)
   assert np.array_equal(fitting.fitted(images, channels=1)[::50, :4], [folder.fit(x[:4], 4, 1) for x in images[::50]])

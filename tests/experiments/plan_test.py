@@ -335,3 +335,9 @@ def test_a_measure_that_judges_a_recipe_gets_the_one_that_made_the_row_and_leave
   assert "lira" in cells["fine_tune + relearn"].scores
   plain = made.stages[cells["fine_tune"].scores["unlearning"]].parts
   assert plain.keys() <= {"label"}  # others keep the hashes that they had
+
+
+def test_requests_without_methods_at_the_top_are_no_training_alone():
+  asked = {"few": {"method": {"npo": {"name": "forget.npo"}}}}
+  with pytest.raises(Invalid, match="config.requests"):
+    plan({**{name: part for name, part in FORGET.items() if name != "method"}, "requests": asked})

@@ -138,5 +138,5 @@ def test_adapters_beside_the_parameters_give_what_merged_ones_give(key, scan, wh
 def test_beside_weights_in_16_bits_they_give_nearly_what_they_give_beside_wide_ones():
   half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), base())
   out, wanted = run(lora.Beside(half, trained(), 2.0)), run(lora.merge(base(), trained(), 2.0))
-  far = abs(run(base()) - wanted).max()
-  assert out.dtype == jnp.float32 and abs(out - wanted).max() < 0.1 * abs(wanted).max() < far
+  far = abs(run(base()) - wanted).mean()
+  assert out.dtype == jnp.float32 and abs(out - wanted).mean() < 0.1 * abs(wanted).mean() < far

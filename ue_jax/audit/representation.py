@@ -103,18 +103,16 @@ class _Look:
     for name in (bank, *sets, *(task.partition(":")[0] for task in downstream)):
       require(name in data.sets, "measure.sets", name, f"choose from {sorted(data.sets)}")
     for name in (bank, *sets):
-      self._told(name, name, label, f"choose sets of pictures whose '{label}' is known")
+      self._told(name, name, label, "give as downstream ")
     for name in downstream:
-      at, labelling = self.task(name)
-      known = sorted(data.info.get("labels", {}))
-      self._told(name, at, labelling, f"write {at}:LABELLING, one of {known}")
+      self._told(name, *self.task(name), "write ")
 
   def _told(self, name: str, at: str, labelling: str, fix: str) -> None:
     """Raises Invalid unless the labelling says the class of all rows of the set `at`."""
     known = sorted(self.data.info.get("labels", {}))
     require(labelling in self.data.arrays, "measure.label", labelling, f"choose from {known}")
     said = bool((np.asarray(self.data.arrays[labelling])[np.asarray(self.data.sets[at])] >= 0).all())
-    require(said, "measure.sets", name, f"'{labelling}' says no class of it: {fix}")
+    require(said, "measure.sets", name, f"'{labelling}' says no class of it: {fix}{at}:LABELLING, one of {known}")
 
   def task(self, name: str) -> tuple[str, str]:
     """The set and the labelling of a downstream task."""
