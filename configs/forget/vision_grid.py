@@ -10,8 +10,8 @@ itself: `tenth`, a random tenth of the pictures, and `digit`, all that are label
   weight_noise, _mild  random noise on the weights, of two sizes: forgets everything alike
   eu_1                 a new last layer on the old features (EU-k, k = 1): looks forgotten, the features still know
 
-  python -m experiments.sweep --config configs/forget/vision_grid.py:tiny  --workdir runs/vision  # one seed
-  python -m experiments.sweep --config configs/forget/vision_grid.py:small --workdir runs/vision  # 3 seeds
+  python -m experiments.sweep --config configs/forget/vision_grid.py:tiny  --workdir runs/vision  # a minute and a half
+  python -m experiments.sweep --config configs/forget/vision_grid.py:small --workdir runs/vision  # 3 seeds, 4 minutes
   python -m experiments.run --config configs/forget/vision_grid.py         --workdir runs/vision --config.data.path=DIR
   python -m experiments.run --config configs/forget/vision_grid.py:cifar --config.data.path=DIR --config.model.path=FILE
   python -m experiments.run --config configs/forget/vision_grid.py:cifar_weights --config.data.path=DIR \
