@@ -103,7 +103,7 @@ def test_odd_sizes_are_purified_and_the_same_key_gives_the_same_bytes(shape=(9, 
   ("wrong", "field"),
   [({"time": 0}, "time"), ({"time": 1001}, "time"), ({"back": 61}, "back"), ({"steps": -1}, "steps"),
    ({"batch_size": 0}, "batch_size"),
-   ({"rate": np.nan}, "rate"), ({"width": 0}, "model.width")],
+   ({"rate": np.nan}, "rate"), ({"rate": "x"}, "rate"), ({"width": 0}, "model.width")],
 )  # fmt: skip
 def test_arguments_out_of_range_are_named(wrong, field):
   with pytest.raises(Invalid, match=field):

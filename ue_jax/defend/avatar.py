@@ -70,7 +70,8 @@ def defend(
   require(good, "defend.back", back, f"give a whole number, at most {time} (`time`)")
   require(isinstance(steps, int) and steps >= 0, "defend.steps", steps, "give a whole number, 0 or more")
   require(isinstance(batch_size, int) and batch_size >= 1, "defend.batch_size", batch_size, "give a number above 0")
-  good = isinstance(rate, jax.core.Tracer) or (np.ndim(rate) == 0 and 0 <= float(rate) < float("inf"))
+  number = isinstance(rate, (int, float, np.number, jax.Array)) and np.ndim(rate) == 0
+  good = number and (isinstance(rate, jax.core.Tracer) or 0 <= rate < float("inf"))
   require(good, "defend.rate", rate, "give a number, 0 or more")
   net = denoiser(width, blocks)
 

@@ -47,7 +47,7 @@ class Denoiser(nn.Module):
     coarse = Convolution(2 * self.width, stride=2, name="coarser")(h)
     for i in range(self.blocks):
       coarse = Residual(2 * self.width, name=f"coarse_{i}")(coarse, time)
-    back = jnp.repeat(jnp.repeat(coarse, 2, axis=1), 2, axis=2)[:, : x.shape[1], : x.shape[2]]
+    back = layers.doubled(coarse)[:, : x.shape[1], : x.shape[2]]
     h = Convolution(self.width, name="finer")(jnp.concatenate([h, back], axis=-1))
     for i in range(self.blocks):
       h = Residual(self.width, name=f"up_{i}")(h, time)
@@ -79,4 +79,4 @@ def waves(time: jax.Array) -> jax.Array:
 
 
 def _std(name: str, shape: tuple[int, ...]) -> float:
-  return 0.0 if name.endswith("last/kernel") or name.startswith(("out/", "params/out/")) else layers.he(name, shape)
+  return 0.0 if name.endswith("last/kernel") or name.startswith("out/") else layers.he(name, shape)

@@ -15,10 +15,6 @@ from ue_jax.models.convolution import Convolution
 from ue_jax.models.model import Model
 
 
-def _doubled(x: jax.Array) -> jax.Array:
-  return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-
-
 class Decoder(nn.Module):
   """From a grid to a picture four times as high and wide, linear at the end."""
 
@@ -28,8 +24,8 @@ class Decoder(nn.Module):
   @nn.compact
   def __call__(self, z):
     h = nn.relu(Convolution(2 * self.width, name="in")(z))
-    h = nn.relu(Convolution(self.width, name="middle")(_doubled(h)))
-    return Convolution(self.channels, name="out")(_doubled(h))
+    h = nn.relu(Convolution(self.width, name="middle")(layers.doubled(h)))
+    return Convolution(self.channels, name="out")(layers.doubled(h))
 
 
 class Disentangled(nn.Module):

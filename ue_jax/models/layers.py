@@ -152,6 +152,11 @@ def pictures(image: jax.Array, normalise: str = "none") -> jax.Array:
   return (image - mean) / std
 
 
+def doubled(x: jax.Array) -> jax.Array:
+  """A grid `[b, h, w, c]` with every value four times: `[b, 2 h, 2 w, c]`."""
+  return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
 def check_normalise(normalise: str) -> str:
   """Returns `normalise` if it names channel statistics, else raises `Invalid`."""
   if normalise not in NORMALISE:

@@ -78,7 +78,7 @@ class Generator(nn.Module):
       logits = Mask(name="mask_in")(h, train)
     for i, wide in enumerate(widening):
       if i:
-        h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
+        h = layers.doubled(h)
         logits = corners(logits, h.shape[1], h.shape[2]) if masked else None
       mask = jax.nn.sigmoid(logits) if masked else jnp.float32(1)
       h = tap(taps, f"block_{i}", block(wide * self.width, name=f"block_{i}")(h, text, mask, train))
