@@ -272,6 +272,7 @@ def apart(part: str, asked: Any, folder: str) -> dict[str, float] | None:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (asked.peer_path, environment.get("PYTHONPATH"))))
     there = asked.peer_python or all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
     if not there:
+      print(f"{part}: left out, no torch and transformers here (see --peer_python)", file=sys.stderr)
       return None
   command = [python, "-m", "benchmarks.language", "--part", part, "--folder", folder, "--repeats", str(asked.repeats)]
   done = subprocess.run(
@@ -337,6 +338,8 @@ def main() -> None:
   parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)
   parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
   asked = parser.parse_args()
+  if asked.repeats < 1:
+    parser.error(f"--repeats {asked.repeats}: the first step compiles, give at least 1")
   if asked.part:
     print(json.dumps(PARTS[asked.part](asked.small, asked.repeats, asked.folder)))
     return
