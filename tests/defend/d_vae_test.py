@@ -29,8 +29,8 @@ DATA = Data(
   {"image": NOISY, "label": LABEL, "index": ROWS}, {"train": ROWS[:320], "test": ROWS[320:]},
   {"labels": {"label": list("abcd")}},
 )  # fmt: skip
-STEPS = 1500
-DEFENCE = d_vae.defend(first=0.5, second=8.0, lam=0.1, width=8, steps=STEPS, batch_size=64, rate=5e-3)
+STEPS = 1200
+DEFENCE = d_vae.defend(first=0.5, second=8.0, lam=0.1, width=8, steps=STEPS, batch_size=32, rate=5e-3)
 
 
 @pytest.fixture(scope="module")
