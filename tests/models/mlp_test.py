@@ -39,6 +39,15 @@ def test_parameter_count(key):
   assert tree.size(params) == 784 * 128 + 128 + 128 * 10 + 10
 
 
+def test_the_head_starts_like_the_others_or_smaller(key):
+  x = np.zeros((1, 40), np.float32)
+  (usual, _), (other, _) = (mlp.model(300, (50,), init=init).init(key, x) for init in ("he", "he_throughout"))
+  for part in ("kernel", "bias"):
+    np.testing.assert_array_equal(usual["block_0"][part], other["block_0"][part])
+  np.testing.assert_allclose(other["head"]["kernel"], usual["head"]["kernel"] * np.sqrt(2), rtol=1e-6)
+  assert np.std(other["head"]["kernel"]) == pytest.approx(np.sqrt(2 / 50), rel=0.02) and not other["head"]["bias"].any()
+
+
 def test_dropout_keeps_the_mean_and_needs_training(key):
   net = mlp.model(classes=2, widths=(400,), dropout=0.5)
   params, _ = net.init(key, IMAGE)
@@ -50,7 +59,7 @@ def test_dropout_keeps_the_mean_and_needs_training(key):
 
 @pytest.mark.parametrize("field, kwargs", [
   ("classes", dict(classes=0)), ("widths", dict(widths=(8, 0))), ("normalise", dict(normalise="x")),
-  ("dropout", dict(dropout=1.0)),
+  ("init", dict(init="x")), ("dropout", dict(dropout=1.0)),
 ])
 def test_wrong_settings_are_named(field, kwargs):
   with pytest.raises(Invalid, match=f"model.{field}"):

@@ -48,6 +48,11 @@ def he(name: str, shape: tuple[int, ...]) -> float:
   return lecun(name, shape) * (1.0 if name.startswith("head/") else math.sqrt(2))
 
 
+def he_throughout(name: str, shape: tuple[int, ...]) -> float:
+  """sqrt(2 / fan_in) in every layer, the linear `head` too: logits of twice the variance that `he` begins with."""
+  return lecun(name, shape) * math.sqrt(2)
+
+
 def initialise(module_init: Callable, key: jax.Array, inputs: Any, std: Std = he) -> tuple[dict, dict]:
   """Parameters and state of a module from one random draw.
 
