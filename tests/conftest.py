@@ -36,6 +36,7 @@ def set_xla_flag(flag, value):
 
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's and SciPy's threads wait for each other in busy loops
 set_xla_flag("xla_force_host_platform_device_count", 4)
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
   # The older emitters compile in two thirds of the time, and a program in one piece is less work than in many.
