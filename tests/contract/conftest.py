@@ -22,7 +22,7 @@ SMALL = {
   "ks": (2, 3, 4), "chunk": 32, "warmup": 0, "every": 0, "rate": 1e-3, "width": 8, "blocks": 1,
   "models": 6, "targets": 4, "passes": 1, "max_passes": 1, "forget_steps": 1, "retain_steps": 2, "slices": 2,
   "slice_steps": 1, "repair_steps": 1, "learn_steps": 2, "lower_steps": 3,
-  "copies": 2, "samples": 2, "time": 6, "attack_steps": 2, "noise_steps": 2, "latents": 8,
+  "copies": 2, "samples": 2, "attack_steps": 2, "noise_steps": 2, "latents": 8,
 }
 FLAVOURS = {
   "protect": ("pictures",), "defend": ("pictures",), "train": ("pictures", "tokens"), "select": ("pictures", "tokens"),
