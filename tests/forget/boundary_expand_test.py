@@ -1,9 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ue_jax.audit import utility
 from ue_jax.core import tree
+from ue_jax.core.errors import Invalid
 from ue_jax.forget import boundary_expand
 from ue_jax.models.model import Out
 from ue_jax.train import loop
@@ -23,6 +25,21 @@ def test_the_loss_is_that_of_a_class_that_did_not_exist(pictures):
   wide = np.asarray(boundary_expand.widened(out, state.params["neuron"]), np.float64)
   want = np.mean(np.log(np.exp(wide).sum(1)) - wide[:, 3])
   np.testing.assert_allclose(metrics["loss"], want, rtol=1e-5)
+
+
+def test_the_neuron_begins_as_small_as_it_is_told_to(pictures):
+  begin = lambda size: boundary_expand.method(size=size).init(jax.random.key(0), pictures).params["neuron"]
+  one, half = begin(1.0), begin(0.5)
+  np.testing.assert_allclose(half["kernel"], one["kernel"] / 2, rtol=1e-6)
+  assert np.all(one["kernel"] != 0) and float(one["bias"]) == 0
+
+
+def test_only_the_leaves_asked_for_are_trained(pictures):
+  after = loop.fit(boundary_expand.method(rate=1e-2, steps=2, trainable="head"), pictures, mode="one")
+  same = jax.tree.map(lambda a, b: bool((a == b).all()), after.params, pictures.subject.params)
+  assert not any(jax.tree.leaves(same["head"])) and all(jax.tree.leaves({k: v for k, v in same.items() if k != "head"}))
+  with pytest.raises(Invalid, match="method.trainable = 'neuron'"):
+    boundary_expand.method(trainable="neuron").init(jax.random.key(0), pictures)
 
 
 def test_the_class_is_forgotten_and_the_neuron_is_gone(pictures):

@@ -2,9 +2,10 @@ import jax
 import numpy as np
 import pytest
 
+from ue_jax.audit import utility
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Subject
-from ue_jax.forget import fisher
+from ue_jax.forget import fisher, kronecker
 from ue_jax.models import mlp
 from ue_jax.train import loop
 
@@ -79,6 +80,51 @@ def test_what_matters_more_moves_less(pictures):
   assert np.mean(low) > 2 * np.mean(high)
 
 
-def test_an_unknown_variant_is_refused():
-  with pytest.raises(Invalid, match="method.variant = 'none'"):
-    fisher.method(variant="none")
+def test_factors_are_the_whole_matrix_where_both_sides_are_independent():
+  """Gradients a b^T of all pairs of a in A and b in B: F is E(a a^T) (x) E(b b^T), as NumPy sums it up."""
+  rng = np.random.default_rng(0)
+  a, b = rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=(4, 2)).astype(np.float32)
+  g = np.einsum("ir,jc->ijrc", a, b).reshape(20, 3, 2)
+  whole = np.einsum("ki,kj->ij", g.reshape(20, 6), g.reshape(20, 6)) / 20
+  found = kronecker.eigen(kronecker.factors(np.full(20, 1 / 20, np.float32), g))
+  vectors = np.einsum("ri,cj->rcij", found.left, found.right).reshape(6, 6)
+  np.testing.assert_allclose(vectors * found.values.reshape(6) @ vectors.T, whole, atol=1e-5)
+  x = rng.normal(size=(3, 2)).astype(np.float32)
+  np.testing.assert_allclose(kronecker.outside(found, kronecker.inside(found, x), x), x, atol=1e-5)
+
+
+def test_factors_have_the_trace_and_the_blocks_of_the_matrix(linear):
+  _, diagonal = summed(linear)
+  _, state = summed(linear, variant="kronecker")
+  kernel, bias = (state.total["head"][name] for name in ("kernel", "bias"))
+  np.testing.assert_allclose(np.diag(bias.columns), diagonal.total["head"]["bias"], rtol=1e-4)
+  np.testing.assert_allclose(np.diag(kernel.rows), diagonal.total["head"]["kernel"].sum(1), rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(np.diag(kernel.columns), diagonal.total["head"]["kernel"].sum(0), rtol=1e-4)
+  np.testing.assert_allclose(bias.columns.sum(0), 0, atol=1e-4)  # logits may all grow alike
+
+
+def test_the_shift_is_what_two_gradient_flows_differ_by():
+  """On losses f x^2 / 2 + c x, whose minima over D and D_r are apart by g / f: both flows from 0 for the time t."""
+  f, c, g, t = np.array([2.0, 0.1, 1e-4, 0.0]), -1.0, 0.3, 20.0
+  flow = lambda pull: np.array([-pull * ((1 - np.exp(-k * t)) / k if k else t) for k in f])
+  np.testing.assert_allclose(fisher.reach(np.float32(f), t) * g, flow(c - g) - flow(c), rtol=1e-4)
+  np.testing.assert_array_equal(fisher.reach(np.float32(f), 0.0), 0)
+
+
+def test_the_shift_forgets_more_than_noise_and_keeps_the_rest(pictures):
+  faint = dict(variant="kronecker", alpha=1e-12, limit=1e-3)
+  _, state = summed(pictures, **faint)
+  ends = [fisher.method(**faint, time=time).finish(state, pictures) for time in (0.0, 300.0)]
+  noise, moved = (utility.scores(pictures._replace(subject=one), ("forget", "retain")) for one in ends)
+  up = lambda name: moved[f"{name}/nll"].value - noise[f"{name}/nll"].value
+  assert up("forget") > 0.1 and up("forget") > 2 * up("retain"), (up("forget"), up("retain"))
+
+
+@pytest.mark.parametrize("setting, words", [
+  (dict(variant="none"), "method.variant = 'none'"),
+  (dict(time=1.0), "method.time = 1.0"),
+  (dict(variant="kronecker", time=-1.0), "method.time = -1.0"),
+])  # fmt: skip
+def test_what_is_not_there_is_refused(setting, words):
+  with pytest.raises(Invalid, match=words):
+    fisher.method(**setting)

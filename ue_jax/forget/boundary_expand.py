@@ -2,7 +2,7 @@
 
 Source: Chen et al., "Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting the Decision Boundary", CVPR
 2023, section 3.3. A further output neuron with small random weights stands beside the others while training; it is
-dropped at the end (the released code keeps it). Nothing is read but the forget set.
+dropped at the end (the released code keeps it). Nothing is read but the forget set. The released code descends by SGD.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ue_jax.core import tree
+from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import requests, vision
 from ue_jax.train import likelihood
@@ -23,27 +25,34 @@ def method(
   forget_batch: int = 64,
   optimizer: str = "adam",
   clip: Any = 0.0,
+  size: Any = 1.0,
+  trainable: str = ".*",
   label: str = "label",
 ) -> Procedure:
   """Request -> Subject; reads the set `forget` only. For picture classifiers whose features feed a linear layer.
 
   Args:
-    rate: learning rate; may be traced, like clip.
+    rate: learning rate; may be traced, like clip and size.
     steps: optimiser steps.
     forget_batch: samples a step; a smaller set gives all it has.
     optimizer, clip: see `train.optim.make`.
+    size: of the first weights of the neuron: their standard deviation, times the root of the width.
+    trainable: regular expression of the leaves of the model to train beside the neuron; the others keep their bits.
     label: the labelling.
 
   Raises:
-    Invalid: at `init` for data without the set or the labelling.
+    Invalid: at `init` for data without the set or the labelling, or a `trainable` that matches nothing.
   """
 
   def start(key, request):
     vision.check(request, ("forget",), label)
     subject = request.subject
+    some = any(jax.tree.leaves(tree.mask(subject.params, trainable)))
+    require(some, "method.trainable", trainable, f"match some leaf of the model: {sorted(tree.shapes(subject.params))}")
     look = lambda params, image: subject.model.apply(params, image, state=subject.state).features
     width = jax.eval_shape(look, subject.params, request.data.arrays["image"][:1]).shape[-1]
-    neuron = {"kernel": jax.random.normal(key, (width,)) / jnp.sqrt(jnp.float32(width)), "bias": jnp.zeros(())}
+    kernel = size * jax.random.normal(key, (width,)) / jnp.sqrt(jnp.float32(width))
+    neuron = {"kernel": kernel, "bias": jnp.zeros(())}
     return {"model": subject.params, "neuron": neuron}, subject.state, requests.frozen(request)
 
   def objective(params, state, frozen, batch, key):
@@ -55,7 +64,10 @@ def method(
 
   draw = requests.batch({"forget": requests.sizes(forget_batch, 1, "none")["forget"]}, label)
   drop = lambda params, state, request: requests.finish(params["model"], state, request)
-  return vision.procedure(objective, start, draw, drop, rate=rate, steps=steps, optimizer=optimizer, clip=clip)
+  return vision.procedure(
+    objective, start, draw, drop, rate=rate, steps=steps, optimizer=optimizer, clip=clip,
+    trainable=f"^neuron/|{trainable}",
+  )  # fmt: skip
 
 
 def widened(out: Any, neuron: Any) -> jax.Array:
