@@ -16,6 +16,7 @@ SIZES = {  # theirs -> ours
   "intermediate_size": "hidden",
 }  # fmt: skip
 LONGEST = "max_position_embeddings"
+UNRELEASED = {"positions": "rotary", "mlp": "swiglu", "embed_scale": 1.0}  # argument, what all released types have
 REFUSED = (  # field, the only value that is known, what it would need
   ("hidden_act", "silu", "SiLU in the MLP"),
   ("attention_bias", False, "no biases but those of Qwen2"),
@@ -115,8 +116,11 @@ def describe(settings: Mapping[str, Any], dtype: str = "float32", longest: int =
     longest: tokens of the longest text, where `settings` have no `context`.
 
   Raises:
-    Invalid: for a window together with biases, or head sizes, that no released type has.
+    Invalid: for a window together with biases, head sizes, positions, an MLP or a scale, that no released type has.
   """
+  for name, usual in UNRELEASED.items():
+    value = settings.get(name, usual)
+    require(value == usual, f"model.{name}", value, f"train it with {usual!r}: no released type has another")
   given = {"width": 96, "depth": 2, "heads": 4, "hidden": 192, **settings}
   bias, window, size = given.get("qkv_bias", False), given.get("window"), given.get("head_size")
   require(not (bias and window), "model.window", window, "leave out window or qkv_bias: no released type has both")

@@ -83,12 +83,13 @@ def export(folder: str | os.PathLike, params: Any, config: Mapping[str, Any]) ->
     config: of a loaded `Decoder`, or from `decoder_config.describe`; its dtype becomes that of the embedding.
 
   Raises:
-    Invalid: naming the tensor, if the parameters do not fit the configuration.
+    Invalid: naming the tensor, if the parameters do not fit the configuration; for learned positions.
   """
   folder = Path(folder)
   model = transformer.model(**decoder_config.arguments(config))
   given = dict(named_leaves(params))
   theirs = {ours: hf for hf, (ours, _, _) in tensors(model).items()}
+  require("positions/embedding" not in given, f"{folder} params", "learned positions", "no released type has them")
   weights.check(params, shapes(model), folder)
   dtype = str(given["embed/embedding"].dtype)
   require(dtype in DTYPES, f"{folder} params", dtype, f"cast them to one of {list(DTYPES)}")

@@ -1,4 +1,8 @@
-"""Decoder of the Llama family: RMSNorm, rotary positions, grouped queries, SwiGLU (Touvron et al., 2023)."""
+"""Decoder of the Llama family: RMSNorm, rotary positions, grouped queries, SwiGLU (Touvron et al., 2023).
+
+On request with what decoders had before: a table of learned positions, and a GELU without a gate (Radford et al.,
+"Language Models are Unsupervised Multitask Learners", 2019).
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,13 @@ from ue_jax.core.build import remembered
 from ue_jax.core.errors import require
 from ue_jax.models import layers, lora
 from ue_jax.models.attention import Cache, Packed, Tokens, apart, attend, counted, visible
+from ue_jax.models.decoder_parts import RMSNorm, gated, rows
 from ue_jax.models.model import Model, Out, tap
 from ue_jax.models.rotary import Scaling, rotate, scaling
 
 ADAPTERS = "adapters"  # the collection of variables that holds A and scale B of some linear maps
 SITES = ("attention", "gate", "keys", "mlp_out", "residual")
+POSITIONS, MLPS = ("rotary", "learned"), ("swiglu", "gelu")
 
 
 class Sizes(NamedTuple):
@@ -35,48 +41,8 @@ class Sizes(NamedTuple):
   epsilon: float = 1e-6
   qkv_bias: bool = False
   window: int | None = None
-
-
-class RMSNorm(nn.Module):
-  """Root-mean-square normalisation, computed in float32 (Zhang and Sennrich, 2019)."""
-
-  epsilon: float = 1e-6
-
-  @nn.compact
-  def __call__(self, x):
-    scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-    wide = x.astype(jnp.float32)
-    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.epsilon)
-    # In this order the gradient needs no normalised copy of x.
-    exact = jax.lax.Precision.HIGHEST  # of the slope, which is a sum over tokens
-    factor = jnp.einsum("...i,w->...w", inverse, scale.astype(jnp.float32), precision=exact)
-    return (wide * factor).astype(x.dtype)
-
-
-@jax.custom_jvp
-def gated(gate: jax.Array, up: jax.Array) -> jax.Array:
-  """SwiGLU, silu(gate) up (Shazeer, 2020). Its own slope is one pass over both, which alone are kept for it."""
-  return nn.silu(gate) * up
-
-
-@gated.defjvp
-def _gated_slope(at, along):
-  """By two sigmoids, each written unlike that of `gated`: a compiler would keep what is equal, instead of both."""
-  (gate, up), (d_gate, d_up) = at, along
-  wide = gate.astype(jnp.float32)
-  share, rest = 0.5 + 0.5 * jnp.tanh(0.5 * wide), jax.nn.sigmoid(-wide)
-  by_up, by_gate = wide * share, (1 - rest) * (1 + wide * rest)
-  return gated(gate, up), by_up.astype(gate.dtype) * d_up + up * by_gate.astype(gate.dtype) * d_gate
-
-
-def _rows(linear, x: jax.Array, adapter: Mapping[str, jax.Array] | None = None) -> jax.Array:
-  """A linear map of `[batch, length, width]`, as one product of matrices: its gradient is a third faster on CPU."""
-  rows = x.reshape(-1, x.shape[-1])
-  y = linear(rows)
-  if adapter is not None:
-    low = rows @ adapter["a"].astype(rows.dtype)
-    y = y + (low @ adapter["b"].astype(rows.dtype)).astype(y.dtype)
-  return y.reshape(*x.shape[:-1], -1)
+  rotary: bool = True
+  mlp: str = "swiglu"
 
 
 class Block(nn.Module):
@@ -88,10 +54,10 @@ class Block(nn.Module):
     """`past`: keys and values of the cache, or None; returns the stream and the keys and values to attend to."""
     width, c = x.shape[-1], self.sizes
     linear = lambda features, name, bias=False: functools.partial(
-      _rows, nn.Dense(features, use_bias=bias, name=name), adapter=self.get_variable(ADAPTERS, name)
+      rows, nn.Dense(features, use_bias=bias, name=name), adapter=self.get_variable(ADAPTERS, name)
     )
     split = lambda y: y.reshape(*y.shape[:2], -1, c.size)
-    turned = lambda y: rotate(split(y), c.rope_base, positions, c.scaled)
+    turned = lambda y: rotate(split(y), c.rope_base, positions, c.scaled) if c.rotary else split(y)
     here = lambda site, value: tap(taps, f"{self.site}/{site}", value)
 
     h = RMSNorm(c.epsilon, name="ln1")(x)
@@ -105,8 +71,11 @@ class Block(nn.Module):
     x = x + here("attention", linear(width, "o")(mixed.reshape(*x.shape[:2], -1)))
 
     h = RMSNorm(c.epsilon, name="ln2")(x)
-    gate = here("gate", linear(c.hidden, "gate")(h))
-    keys = here("keys", gated(gate, linear(c.hidden, "up")(h)))
+    if c.mlp == "gelu":
+      keys = here("keys", nn.gelu(linear(c.hidden, "up")(h), approximate=False))
+    else:
+      gate = here("gate", linear(c.hidden, "gate")(h))
+      keys = here("keys", gated(gate, linear(c.hidden, "up")(h)))
     return here("residual", x + here("mlp_out", linear(width, "down")(keys))), (k, v)
 
 
@@ -118,6 +87,8 @@ class Transformer(nn.Module):
   tied: bool
   remat: bool = False
   scan: bool = False
+  embed_scale: Any = 1.0
+  table: int | None = None  # positions that are learned
 
   @nn.compact
   def __call__(self, inputs, train, taps, cache=None):
@@ -125,7 +96,10 @@ class Transformer(nn.Module):
     ids = inputs.ids if isinstance(inputs, (Tokens, Packed)) else inputs
     seen, positions, first, valid = self.sight(inputs, cache)
     embed = nn.Embed(self.vocabulary, self.width, name="embed")
-    x, kept = tap(taps, "embed", embed(ids)), []
+    x, kept = tap(taps, "embed", self.scaled(embed(ids))), []
+    if self.table is not None:
+      at = jnp.arange(ids.shape[1]) if positions is None else positions
+      x = x + nn.Embed(self.table, self.width, name="positions")(at)  # beyond the table: NaN
     plain = cache is None and not taps and not self.is_initializing()
     block = nn.remat(Block) if self.remat and plain else Block
     for i in range(0 if self.scan and plain else self.depth):
@@ -134,9 +108,13 @@ class Transformer(nn.Module):
       kept.append(pair)
     x = self.scanned(x, seen, positions) if self.scan and plain else x
     x = RMSNorm(self.sizes.epsilon, name="norm")(x)
-    logits = _rows(embed.attend if self.tied else nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
+    logits = rows(embed.attend if self.tied else nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
     out = logits.astype(jnp.float32), x
     return out if cache is None else (*out, Cache(*map(tuple, zip(*kept)), valid, first + ids.shape[1]))
+
+  def scaled(self, x):
+    usual = isinstance(self.embed_scale, (int, float)) and self.embed_scale == 1
+    return x if usual else x * jnp.asarray(self.embed_scale, x.dtype)
 
   def scanned(self, x, seen, positions):
     """The stream after all blocks: one program for a block, run over their parameters laid on top of each other."""
@@ -185,6 +163,9 @@ def model(
   remat: bool = False,
   scan: bool = False,
   context: int | None = None,
+  positions: str = "rotary",
+  mlp: str = "swiglu",
+  embed_scale: jax.Array | float = 1.0,
 ) -> Model:
   """A causal language model: ids int32 `[b, t]` -> logits float32 `[b, t, vocabulary]`, for the token after each.
 
@@ -193,9 +174,10 @@ def model(
   `Model.cache(params, b, slots)` as `state`, keys and values go there, what was read before is seen, and `Out.state` is
   the cache to go on from (`models.generate`).
   Parameters may be cast to bfloat16; norms and softmax stay float32.
-  Parameters: `embed`, `block_i/{ln1,q,k,v,o,ln2,gate,up,down}`, `norm`, `head` (none if `tied`).
-  At the start, weights have deviation 1/sqrt(fan_in), `embed` 1/sqrt(width), and what writes to the residual stream
-  (`o`, `down`) a further 1/sqrt(2 depth).
+  Parameters: `embed`, `block_i/{ln1,q,k,v,o,ln2,gate,up,down}`, `norm`, `head` (none if `tied`); with `learned`
+  positions `positions`, with a `gelu` no `gate`.
+  At the start, weights have deviation 1/sqrt(fan_in), `embed` 1/sqrt(width), `positions` .02, and what writes to the
+  residual stream (`o`, `down`) a further 1/sqrt(2 depth).
 
   Args:
     vocabulary: number of tokens.
@@ -218,28 +200,40 @@ def model(
       compiles in a fraction of the time, and each pass lays their parameters on top of each other, a copy of them.
       Parameters have the same names. Not where taps are given or a cache is.
     context: tokens of the longest text that it was made for; longer ones are refused. None: any.
+    positions: `rotary`, or `learned`: a table of `context` rows, added to the embedded tokens.
+    mlp: `swiglu`, or `gelu`: `down(GELU(up(h)))` by the exact GELU, without a gate.
+    embed_scale: factor of the embedded tokens at the input; a head that is `tied` has it not. May be traced.
 
-  Sites for taps: `embed` (the embedded tokens), `block_i/attention` (what attention adds), `block_i/gate` (before
-  SiLU), `block_i/keys` (input of `down`), `block_i/mlp_out` (what the MLP adds), `block_i/residual` (the stream after
-  the block).
+  Sites for taps: `embed` (the embedded tokens, before learned positions), `block_i/attention` (what attention adds),
+  `block_i/gate` (before SiLU; none with a `gelu`), `block_i/keys` (input of `down`), `block_i/mlp_out` (what the MLP
+  adds), `block_i/residual` (the stream after the block).
 
   Raises:
-    Invalid: for sizes that are not positive whole numbers or do not divide each other, a scaling that is not known;
-      from `apply`, for a text longer than `context`; of packed ones only their data know the length.
+    Invalid: for sizes that are not positive whole numbers or do not divide each other, a scaling, kind of positions or
+      MLP that is not known, learned positions without a context or with a `rope_scaling`; from `apply`, for a text
+      longer than `context`; of packed ones only their data know the length. From `cache`, for more slots than there are
+      learned positions.
   """
   kv_heads = heads if kv_heads is None else kv_heads
   layers.check_positive(
     vocabulary=vocabulary, width=width, depth=depth, heads=heads, kv_heads=kv_heads, hidden=hidden,
     **{name: x for name, x in (("head_size", head_size), ("window", window), ("context", context)) if x is not None},
   )
+  require(positions in POSITIONS, "model.positions", positions, f"choose one of {POSITIONS}")
+  require(mlp in MLPS, "model.mlp", mlp, f"choose one of {MLPS}")
+  learned = positions == "learned"
+  require(not learned or context is not None, "model.context", context, "give the number of learned positions")
+  require(not learned or rope_scaling is None, "model.rope_scaling", rope_scaling, "leave it out: nothing is rotated")
   require(head_size is not None or width % (2 * heads) == 0, "model.width", width,
           f"give a multiple of 2 * heads = {2 * heads}, or head_size")
   require(head_size is None or head_size % 2 == 0, "model.head_size", head_size, "give an even number")
   require(heads % kv_heads == 0, "model.kv_heads", kv_heads, f"give a divisor of heads = {heads}")
   require(not isinstance(epsilon, (int, float)) or epsilon > 0, "model.epsilon", epsilon, "give a number above 0")
   size = width // heads if head_size is None else head_size
-  sizes = Sizes(heads, kv_heads, size, hidden, rope_base, scaling(rope_scaling), epsilon, qkv_bias, window)
-  return _language(Transformer(vocabulary, width, depth, sizes, tied, remat, scan), context)
+  stretch = scaling(rope_scaling)
+  sizes = Sizes(heads, kv_heads, size, hidden, rope_base, stretch, epsilon, qkv_bias, window, not learned, mlp)
+  table = context if learned else None
+  return _language(Transformer(vocabulary, width, depth, sizes, tied, remat, scan, embed_scale, table), context)
 
 
 @remembered
@@ -250,10 +244,13 @@ def _language(module: Transformer, context: int | None) -> Model:
   def std(name, shape):
     if name.startswith("embed/"):
       return 1 / math.sqrt(shape[-1])
+    if name.startswith("positions/"):
+      return 0.02
     residual = name.endswith(("/o/kernel", "/down/kernel"))
     return layers.lecun(name, shape) / (math.sqrt(2 * depth) if residual else 1.0)
 
   sites = [*(f"block_{i}/{site}" for i in range(depth) for site in SITES), "embed"]
+  sites = [site for site in sites if sizes.mlp == "swiglu" or not site.endswith("/gate")]
   plain = layers.wrap(module, std=std, sites=sites)
 
   def apply(params, inputs, *, state={}, train=False, key=None, taps={}) -> Out:
@@ -266,6 +263,8 @@ def _language(module: Transformer, context: int | None) -> Model:
     return Out(*module.apply(variables, inputs, train, taps, state))
 
   def cache(params, batch, slots):
+    fix = f"there are {module.table} learned positions: ask for at most as many"
+    require(module.table is None or slots <= module.table, "cache.slots", slots, fix)
     params = params.params if isinstance(params, lora.Beside) else params
     dtype = jax.tree.leaves(params["block_0"]["k"])[0].dtype
     empty = tuple(jnp.zeros((batch, slots, sizes.kv_heads, sizes.size), dtype) for _ in range(depth))
