@@ -11,15 +11,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ue_jax.core import keys
 from ue_jax.core.errors import require
 from ue_jax.core.procedure import Procedure
-from ue_jax.parallel.sweep import CHUNK, _strong
+from ue_jax.parallel import mesh
+from ue_jax.parallel.sweep import CHUNK, _rows, _strong
 
 
 def fit(
-  procedure: Procedure, problems: Sequence[Any], seeds: Sequence[int], steps_per_call: int = CHUNK,
+  procedure: Procedure, problems: Sequence[Any], seeds: Sequence[int], steps_per_call: int = 0,
   stop: Callable[[], bool] | None = None,
 ) -> list[Any]:  # fmt: skip
   """The noun of every problem, equal to that of a run of its own with the same seed.
@@ -28,7 +30,7 @@ def fit(
     procedure: its batches must have the same shapes for all problems, and so must the states.
     problems: one a run.
     seeds: of the key and the batches, one a run.
-    steps_per_call: steps scanned in one compiled call.
+    steps_per_call: steps scanned in one compiled call; 0 chooses 1 on CPU (where a scan takes twice as long), else 25.
     stop: polled between calls; when it returns True no further step is taken, and `None` is returned for every run.
 
   Returns:
@@ -41,15 +43,14 @@ def fit(
   states = [_strong(procedure.init(keys.key(seed), problem)) for seed, problem in zip(seeds, problems)]
   state = jax.tree.map(lambda *x: jnp.stack(x), *states)
   run = jax.jit(jax.vmap(_chunk(procedure)))
-  for first in range(0, procedure.steps, steps_per_call):
+  size = steps_per_call or (CHUNK if mesh.on_accelerator() else 1)
+  for first in range(0, procedure.steps, size):
     if stop is not None and stop():
       return [None] * len(problems)
-    times = range(first, min(first + steps_per_call, procedure.steps))
+    times = range(first, min(first + size, procedure.steps))
     each = [[procedure.batch(seed, problem, t) for t in times] for seed, problem in zip(seeds, problems)]
-    stacked = [jax.tree.map(lambda *x: jnp.stack(x), *batches) for batches in each]
-    state = run(state, jax.tree.map(lambda *x: jnp.stack(x), *stacked))
-  rows = [jax.tree.map(lambda x, i=i: x[i], state) for i in range(len(problems))]
-  return [procedure.finish(row, problem) for row, problem in zip(rows, problems)]
+    state = run(state, _stacked([_stacked(batches) for batches in each]))
+  return [procedure.finish(row, problem) for row, problem in zip(_rows(state, len(problems)), problems)]
 
 
 def _chunk(procedure: Procedure) -> Callable:
@@ -61,4 +62,14 @@ def _chunk(procedure: Procedure) -> Callable:
       new = jax.tree.map(lambda old, x: jnp.where(state.done, old, x), state, new)
     return new, None
 
-  return lambda state, batches: jax.lax.scan(step, state, batches)[0]
+  def run(state, batches):
+    if len(jax.tree.leaves(batches)[0]) == 1:
+      return step(state, jax.tree.map(lambda x: x[0], batches))[0]
+    return jax.lax.scan(step, state, batches)[0]
+
+  return run
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+  """Trees of arrays as one, with an axis for them in front; what is on the host is stacked there, in one piece."""
+  return jax.tree.map(lambda *x: (jnp if isinstance(x[0], jax.Array) else np).stack(x), *trees)
