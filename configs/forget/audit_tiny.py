@@ -29,22 +29,28 @@ SPEC = dict(
   chains=("birth_country", "work_city", "birth_language"),
 )  # fmt: skip
 KEEP = ("retain", "world")  # all facts that are trained on and do not need what is to be forgotten
-EARLY = dict(steps=300, until=dict(score="ex", target=0.2, every=4, on="forget_qa"))
+DESCRIBED = dict(positions="learned", context=28, mlp="gelu", tied=True, embed_scale=8.0)  # texts have up to 28 tokens
 ASKED = ("qa", "statement", "alias", "hop2", "hop3", "context_true", "context_false")
-KEPT = (*KEEP, "reading")  # what the methods keep, too
+KEPT = (*KEEP, "reading")  # what the base methods keep, too
+TOLD = ("retain_statement", "retain_qa", "reading")  # the kinds of what is forgotten, and reading
 WATCH = dict(sets=("forget_qa", "retain_qa"), score="ex", every=4)  # for the plane on the page
-BATCH = dict(forget_batch=24, retain_batch=48, keep=KEPT, watch=WATCH)
+EARLY = dict(steps=300, until=dict(score="ex", target=0.2, every=4, on="forget_qa"), watch=WATCH, keep=KEEP,
+             forget_batch=48, retain_batch=144)  # fmt: skip
 METHODS = {
-  "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY, **BATCH),
-  "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY, **BATCH),
-  "strong": dict(name="forget.npo", beta=0.1, rate=3e-4, steps=80, **BATCH),
-}
+  "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY),
+  "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY),
+  "strong": dict(
+    name="forget.npo", beta=0.1, rate=3e-4, steps=80, watch=WATCH, keep=TOLD, forget_batch=32, retain_batch=64,
+  ),
+}  # fmt: skip
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
   config = world(arg)
   config.title = "Audits of unlearning"
+  config.model.update(DESCRIBED)
+  config.model.hidden = 4 * config.model.width
   config.method = METHODS
   return config
 
@@ -77,7 +83,8 @@ def world(arg: str) -> ConfigDict:
 def placed(config: ConfigDict, arg: str) -> ConfigDict:
   """Puts the experiment of a base method into this world, if `arg` is `small`; another size leaves it as it is.
 
-  The methods keep `KEPT` and are watched; everything else of theirs is what it was. Two of the five persons are shown
+  The model is the decoder of their other sizes (rotary, SwiGLU, a head of its own) and not the one that the testbed
+  describes. The methods keep `KEPT` and are watched; everything else of theirs is what it was. Two of the five persons are shown
   again by the attack `relearn`, `relearn_held` are the other three; `int4` rounds.
 
   Args:
