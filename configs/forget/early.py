@@ -22,10 +22,10 @@ Expect at `tiny` (seed 0 alone):
 In a model this small the persons cannot be told apart at once: where a fifth of the forget answers is left, a third of
 the others is gone, and NPO at six times the rate, 60 steps, ends with .92 of them (`configs/forget/npo.py`).
 
-At `small` (seed 0 alone) the methods are those of `configs/forget/audit_tiny.py`, in smaller batches: they stop at .18 and
-.20 of the direct questions, with .97 and .94 of the retained ones; aliases .95 and .85 (reference .00), chains of two
-facts .67 (.11) and of three 1.00 (.50). Here the persons can be told apart. Relearning
-two persons brings nothing of the others back (p .09 and .06, reference .11), rounding .01 at most.
+At `small` (seed 0 alone) the methods are those of `configs/forget/audit_tiny.py`, in smaller batches: they stop at
+.18 and .20 of the direct questions, with .97 and .94 of the retained ones; aliases .95 and .85 (reference .00), chains
+of two facts .67 (.11) and of three 1.00 (.50). Here the persons can be told apart. Relearning two persons brings
+nothing of the others back (p .09 and .06, reference .11), rounding .01 at most.
 """
 
 from ml_collections import ConfigDict
