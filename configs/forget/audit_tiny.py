@@ -9,14 +9,16 @@ same testbed measured, and
 prints both. A third of each batch is reading comprehension, so that the model learns to trust the text before it:
 14400 items, each of which is drawn once; while unlearning, a few hundred of them are retained. Only statements and
 questions are forgotten, never aliases, chains or contexts. The reference takes 300 steps, from another start, in
-another order. The world is also that of the size `small` of all base methods (`placed`), with relearning and rounding,
-for one seed: docs/results/language.md.
+another order. The model has the parts of its description: learned positions, a GELU without a gate, a tied embedding
+times 8. The world, with the decoder of other configs, is also that of the size `small` of all base methods (`placed`),
+with relearning and rounding, for one seed: docs/results/language.md.
 
   python -m experiments.run --config configs/forget/audit_tiny.py:tiny  --workdir runs/audit_tiny   # half the world
   python -m experiments.run --config configs/forget/audit_tiny.py:small --workdir runs/audit_tiny
 
-Expect at `small` (seeds 0 to 2; 3 minutes of CPU time each): 22 of the 24 figures for which a range was stated lie in
-it; docs/results/audit_tiny.md has every figure beside its claim, and says what does not agree. `tiny` was not measured.
+Expect at `small` (seeds 0 to 2; 4 minutes of CPU time each): the 24 figures for which a range was stated lie in it.
+Batches and retained rows of the methods, which the description leaves open, were chosen on these seeds;
+docs/results/audit_tiny.md has every figure beside its claim, and what was tried. `tiny` was not measured.
 """
 
 from ml_collections import ConfigDict
@@ -29,22 +31,28 @@ SPEC = dict(
   chains=("birth_country", "work_city", "birth_language"),
 )  # fmt: skip
 KEEP = ("retain", "world")  # all facts that are trained on and do not need what is to be forgotten
-EARLY = dict(steps=300, until=dict(score="ex", target=0.2, every=4, on="forget_qa"))
+DESCRIBED = dict(positions="learned", context=28, mlp="gelu", tied=True, embed_scale=8.0)  # texts have up to 28 tokens
 ASKED = ("qa", "statement", "alias", "hop2", "hop3", "context_true", "context_false")
-KEPT = (*KEEP, "reading")  # what the methods keep, too
+KEPT = (*KEEP, "reading")  # what the base methods keep, too
+TOLD = ("retain_statement", "retain_qa", "reading")  # the kinds of what is forgotten, and reading
 WATCH = dict(sets=("forget_qa", "retain_qa"), score="ex", every=4)  # for the plane on the page
-BATCH = dict(forget_batch=24, retain_batch=48, keep=KEPT, watch=WATCH)
+EARLY = dict(steps=300, until=dict(score="ex", target=0.2, every=4, on="forget_qa"), watch=WATCH, keep=KEEP,
+             forget_batch=48, retain_batch=144)  # fmt: skip
 METHODS = {
-  "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY, **BATCH),
-  "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY, **BATCH),
-  "strong": dict(name="forget.npo", beta=0.1, rate=3e-4, steps=80, **BATCH),
-}
+  "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY),
+  "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY),
+  "strong": dict(
+    name="forget.npo", beta=0.1, rate=3e-4, steps=80, watch=WATCH, keep=TOLD, forget_batch=32, retain_batch=64,
+  ),
+}  # fmt: skip
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
   config = world(arg)
   config.title = "Audits of unlearning"
+  config.model.update(DESCRIBED)
+  config.model.hidden = 4 * config.model.width
   config.method = METHODS
   return config
 
@@ -77,8 +85,9 @@ def world(arg: str) -> ConfigDict:
 def placed(config: ConfigDict, arg: str) -> ConfigDict:
   """Puts the experiment of a base method into this world, if `arg` is `small`; another size leaves it as it is.
 
-  The methods keep `KEPT` and are watched; everything else of theirs is what it was. Two of the five persons are shown
-  again by the attack `relearn`, `relearn_held` are the other three; `int4` rounds.
+  The model is the decoder of their other sizes (rotary, SwiGLU, a head of its own) and not the one that the testbed
+  describes. The methods keep `KEPT` and are watched; everything else of theirs is what it was. Two of the five persons
+  are shown again by the attack `relearn`, `relearn_held` are the other three; `int4` rounds.
 
   Args:
     config: with `method`, one or several.

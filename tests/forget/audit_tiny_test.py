@@ -27,9 +27,11 @@ def shared(config):
 
 
 @pytest.mark.parametrize("name", BASE)
-def test_every_base_method_begins_with_the_models_that_the_testbed_has(name):
+def test_every_base_method_begins_with_the_same_models_in_the_world_of_the_testbed(name):
   config, bed = small(name), small("audit_tiny")
-  assert shared(config) == shared(bed)
+  assert shared(config) == shared(small("npo"))
+  assert all(config[stage] == bed[stage] for stage in ("data", "train", "reference"))
+  assert bed["model"]["positions"] == "learned" and "positions" not in config["model"]
   asked = config["measure"]["utility"]["sets"]
   assert set(bed["measure"]["utility"]["sets"]) | {"forget"} == set(asked) and "forget_alias" not in audit_tiny.KEPT
   assert config["measure"]["membership"] == bed["measure"]["membership"]
