@@ -124,6 +124,7 @@ def test_the_shift_forgets_more_than_noise_and_keeps_the_rest(pictures):
   (dict(variant="none"), "method.variant = 'none'"),
   (dict(time=1.0), "method.time = 1.0"),
   (dict(variant="kronecker", time=-1.0), "method.time = -1.0"),
+  (dict(variant="kronecker", time=float("inf")), "method.time = inf"),
 ])  # fmt: skip
 def test_what_is_not_there_is_refused(setting, words):
   with pytest.raises(Invalid, match=words):

@@ -37,7 +37,8 @@ def method(
     forget_batch: samples a step; a smaller set gives all it has.
     optimizer, clip: see `train.optim.make`.
     size: of the first weights of the neuron: their standard deviation, times the root of the width.
-    trainable: regular expression of the leaves of the model to train beside the neuron; the others keep their bits.
+    trainable: regular expression: leaves of the model in whose name, as `model/head/kernel`, it is found are trained
+      beside the neuron; the others keep their bits.
     label: the labelling.
 
   Raises:
@@ -47,8 +48,9 @@ def method(
   def start(key, request):
     vision.check(request, ("forget",), label)
     subject = request.subject
-    some = any(jax.tree.leaves(tree.mask(subject.params, trainable)))
-    require(some, "method.trainable", trainable, f"match some leaf of the model: {sorted(tree.shapes(subject.params))}")
+    ours = {"model": subject.params}
+    some = any(jax.tree.leaves(tree.mask(ours, trainable)))
+    require(some, "method.trainable", trainable, f"match some leaf of the model: {sorted(tree.shapes(ours))}")
     look = lambda params, image: subject.model.apply(params, image, state=subject.state).features
     width = jax.eval_shape(look, subject.params, request.data.arrays["image"][:1]).shape[-1]
     kernel = size * jax.random.normal(key, (width,)) / jnp.sqrt(jnp.float32(width))

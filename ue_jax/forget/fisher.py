@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ue_jax.core import tree
 from ue_jax.core.errors import require
@@ -74,7 +75,7 @@ def method(
     variant: a name in `VARIANTS`.
     limit: the largest standard deviation of the noise, for F is 0 in dead parts of a network; 0 gives that of the
       variant, 1e-3 for `optml` and none for the others.
-    time: t of the shift, >= 0; 0 adds noise alone. For `kronecker` only.
+    time: t of the shift, >= 0 and finite; 0 adds noise alone. For `kronecker` only.
     last: regular expression of the leaves of the last layer, for `optml`.
     steps, retain_batch: F is a mean over steps times retain_batch samples; together they should make a pass.
     keep: the sets that are kept, taken together.
@@ -84,9 +85,9 @@ def method(
     Invalid: for an unknown variant, or a time that it does not have; at `init` for data without the sets.
   """
   require(variant in VARIANTS, "method.variant", variant, f"choose one of {VARIANTS}")
-  by_layers, told = variant == "kronecker", isinstance(time, (int, float))
-  fix = "give a time >= 0; with another variant than 'kronecker' leave it out: a diagonal is too rough for the shift"
-  require(time >= 0 and (by_layers or time == 0) if told else by_layers, "method.time", time, fix)
+  by_layers, told = variant == "kronecker", isinstance(time, (int, float, np.number))
+  fix = "give a finite time >= 0; with another variant than 'kronecker' leave it out: a diagonal is too rough for it"
+  require(0 <= time < float("inf") and (by_layers or time == 0) if told else by_layers, "method.time", time, fix)
   summed, empty = (kronecker.factors, kronecker.empty) if by_layers else (diagonal, blank)
 
   def init(key, request):

@@ -7,7 +7,8 @@ the layer is. With G the gradient of a leaf for one sample and one label, seen a
   F = E(G G^T) (x) E(G^T G) / E |G|^2
 
 which is exact where the outer products of the inputs of a layer and of the gradients at its outputs are independent,
-and for vectors, which are one row. Between leaves there is nothing.
+and for vectors, which are one row. Between leaves there is nothing. A factor of n rows takes n^2 numbers and its
+eigenvectors about n^3 operations: of a convolution of 3x3 over 512 channels n is 4608.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-LEAST = 1e-12  # of an eigenvalue, where nothing flows
+LEAST = 1e-12  # of the trace of a leaf through which nothing flows
 
 
 class Factors(NamedTuple):

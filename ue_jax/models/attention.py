@@ -37,7 +37,7 @@ class Cache(NamedTuple):
   """Keys and values of the tokens read so far, to go on from; see `Model.cache`.
 
   Attributes:
-    keys, values: a tuple with `[batch, slots, kv_heads, size]` for each block, keys already rotated.
+    keys, values: a tuple with `[batch, slots, kv_heads, size]` for each block, keys rotated where positions are.
     valid: bool `[batch, slots]`: which slots hold a token that may be seen.
     filled: int32 scalar: slots used, padding included.
   """

@@ -186,7 +186,7 @@ def model(
     heads: query heads.
     kv_heads: key and value heads, a divisor of `heads`; None for as many.
     hidden: width of the MLP.
-    rope_base: base of the rotary wave lengths.
+    rope_base: base of the rotary wave lengths; not read with learned positions.
     tied: the head is the transposed embedding.
     head_size: even width of a head; None for `width / heads`.
     rope_scaling: None, or how rotations are stretched, see `models.rotary.scaling`.

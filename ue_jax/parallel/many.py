@@ -37,9 +37,10 @@ def fit(
     A list with one noun a problem. States with `done` stop by themselves. There are no curves.
 
   Raises:
-    Invalid: for no problem, or another number of seeds.
+    Invalid: for no problem, another number of seeds, or steps_per_call below 0.
   """
   require(len(problems) == len(seeds) > 0, "seeds", len(seeds), "give one seed a problem, and at least one problem")
+  require(steps_per_call >= 0, "steps_per_call", steps_per_call, "give 0 (automatic) or a number of steps >= 1")
   states = [_strong(procedure.init(keys.key(seed), problem)) for seed, problem in zip(seeds, problems)]
   state = jax.tree.map(lambda *x: jnp.stack(x), *states)
   run = jax.jit(jax.vmap(_chunk(procedure)))

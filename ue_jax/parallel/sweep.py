@@ -258,7 +258,7 @@ def _values(metric: Any) -> np.ndarray:
 def _rows(tree: Any, n: int) -> list[Any]:
   """The slices 0..n-1 of the leading axis, all of a leaf by one program: slice after slice takes n times as long."""
   leaves, structure = jax.tree.flatten(tree)
-  return [structure.unflatten(row) for row in zip(*map(list, leaves))] if leaves else [tree] * n
+  return [structure.unflatten(row) for row in zip(*map(list, leaves))][:n] if leaves else [tree] * n
 
 
 def _host(x: Any) -> Any:
