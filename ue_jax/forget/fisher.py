@@ -112,8 +112,9 @@ def method(
     if by_layers:
       kept = len(requests.keep(request, keep).data.sets["retain"])
       g = jax.tree.map(lambda x: x / kept, gradients.summed(request, "forget", label))
-      scrub = lambda x, g, key, f: scrubbed(x, g, key, kronecker.eigen(f), alpha, limit, time)
-      return requests.finish(jax.tree.map(scrub, params, g, keys, mean), state.frozen["state"], request)
+      most = jnp.inf if isinstance(limit, (int, float)) and limit == 0 else limit
+      moved = all_scrubbed(params, g, keys, mean, alpha, most, time)
+      return requests.finish(moved, state.frozen["state"], request)
     add = lambda x, key, s: x + (s * jax.random.normal(key, x.shape)).astype(x.dtype)
     moved = jax.tree.map(add, params, keys, deviation(mean, alpha, variant, limit, last))
     return requests.finish(moved, state.frozen["state"], request)
@@ -171,6 +172,13 @@ def scrubbed(
   """
   noise = deviation(fisher.values, alpha, "kronecker", limit) * jax.random.normal(key, fisher.values.shape)
   return x + kronecker.outside(fisher, reach(fisher.values, time) * kronecker.inside(fisher, g) + noise, x)
+
+
+@jax.jit
+def all_scrubbed(params: Any, g: Any, keys: Any, factors: Any, alpha: Any, limit: Any, time: Any) -> Any:
+  """All leaves `scrubbed`, in one program; `factors` has `kronecker.Factors` in the place of leaves."""
+  scrub = lambda x, g, key, f: scrubbed(x, g, key, kronecker.eigen(f), alpha, limit, time)
+  return jax.tree.map(scrub, params, g, keys, factors)
 
 
 def reach(fisher: jax.Array, time: Any) -> jax.Array:
