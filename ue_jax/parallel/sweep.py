@@ -132,6 +132,7 @@ def _loop(factory, hp, picks, problem, seed):
 def _vmap(factory, hp, picks, problem, seed):
   hp = {name: jnp.asarray(column) for name, column in hp.items()}
   states = _strong(jax.vmap(lambda hp: factory(**hp).init(keys.key(seed), problem))(hp))
+  states = jax.tree.map(jnp.copy, states)  # the program overwrites them, and no two may be one array
   chunk = functools.partial(_program(factory, "vmap", 1), hp)
   return _Lanes([chunk], [states], 1, lambda state: state, lambda trees: _rows(trees[0], len(picks)))
 
@@ -156,7 +157,7 @@ def _program(factory: Callable[..., Procedure], mode: str, devices: int) -> Call
     return jax.jit(_chunk(factory))
   many = jax.vmap(_chunk(factory), in_axes=(0, 0, None))
   if mode == "vmap":
-    return jax.jit(many)
+    return jax.jit(many, donate_argnums=1)
   return jax.pmap(many, axis_name=mesh.AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
 
 
