@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 SIZES = ("tiny", "small", "full")
+# Trained again, from a start and in an order of its own: what begins where the original began is alike for that alone.
+RETRAINED = dict(name="forget.retrain", again=1)
+RETRAINED_TWICE = dict(name="forget.retrain", again=2)  # how far two of them are apart is the floor of every comparison
 RELEASED = ("smollm2", "smollm2_cpu", "smollm2_facts", "llama")  # of `released`
 
 

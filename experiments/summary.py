@@ -45,6 +45,8 @@ def write(options: Options, plan: Plan, results: Any, painted: Any, seconds: flo
   seconds = max(seconds, sum(store.manifest(results.path(hash))["seconds"] for hash in plan.stages))
   found = tabulate.numbers(plan, results, scores, shown) or {"stages": len(plan.stages)}
   result = _result(options, found, env, seconds)
+  if len(result.seeds) > 1:
+    result = result._replace(each=store.plain({n: v for n, v in tabulate.each(scores).items() if n in found}))
   workdir = options.workdir
   store.write_text(workdir / "config.json", store.dumps(options.config, indent=1) + "\n")
   store.write_text(workdir / "env.json", store.dumps(env, indent=1) + "\n")

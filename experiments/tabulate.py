@@ -275,7 +275,12 @@ def _figure(value: Any) -> bool:
 
 
 def means(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """`row/labelling/score` -> mean (and spread) over the seeds, of the finite ones.
+  """`row/labelling/score` -> mean (and spread) over the seeds, of the finite ones; see `each`."""
+  return {name: mean(values) for name, values in each(scores).items()}
+
+
+def each(scores: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+  """`row/labelling/score` -> its value with every seed, where all are finite.
 
   Where two measures share a name (`RA`), the first one's: both together would look like more seeds.
   """
@@ -285,4 +290,4 @@ def means(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     name = "/".join(part for part in (s["row"], s["group"], s["name"]) if part)
     if first.setdefault(name, s["measure"]) == s["measure"]:
       found.setdefault(name, []).append(s["value"])
-  return {name: mean(values) for name, values in found.items() if np.isfinite(values).all()}
+  return {name: values for name, values in found.items() if np.isfinite(values).all()}

@@ -44,7 +44,7 @@ pass the accuracies, too. `cifar` was not run.
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs.common import RETRAINED, RETRAINED_TWICE, sizes
 
 FORGOTTEN = (0, 1, 2)
 KNOWN, HELD = (0, 1, 2, 3, 4, 5, 6), (7, 8, 9)  # of the transfer: digits that are trained on, and those of another task
@@ -70,10 +70,10 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = dict(name="data.embedded", source="digits", train=1297, test=500, forget_classes=FORGOTTEN)
     config.model = dict(name="models.mlp", widths=(128, 64))
     config.train = dict(name="train.supervised", steps=pick(tiny=400, small=1216), batch_size=64, rate=2e-3)
-  config.reference = True
+  config.reference = RETRAINED
   more = pick(tiny=200, full=2000, cifar=2000)
   config.method = dict(
-    again=dict(name="forget.retrain", again=1),
+    again=RETRAINED_TWICE,
     head_only=dict(name="audit.foil", kind="block"),
     untrained=dict(name="audit.foil", kind="fresh"),
     pseudo_label=dict(name="forget.pseudo_label", steps=pick(tiny=18, full=60, cifar=60)),

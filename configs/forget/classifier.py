@@ -34,7 +34,7 @@ steps on half of the nines bring back the other half, though not to a network th
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs.common import RETRAINED, sizes
 
 CLASS = {"class_tiny": "tiny", "class": "small"}  # the sizes in which a whole digit is forgotten
 
@@ -69,7 +69,7 @@ def get_config(arg: str = "") -> ConfigDict:
     gradient_ascent=dict(name="forget.gradient_ascent", **steps),
     graddiff=dict(name="forget.graddiff", retain_batch=60, **steps),
   )
-  config.reference = True  # `forget.retrain`: trained again on what is left, the target of every score
+  config.reference = RETRAINED  # `forget.retrain`: trained again on what is left, the target of every score
   config.attack = dict(relearn=dict(name="audit.relearn", steps=20, rate=3e-4, share=0.5))
   config.measure = dict(
     utility=dict(name="audit.utility"),

@@ -34,7 +34,7 @@ run has .072, .020, .758, .805 there.
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs.common import RETRAINED, sizes
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -70,6 +70,6 @@ def get_config(arg: str = "") -> ConfigDict:
       only_align=dict(laf, extract=False), only_extract=dict(laf, align=False),
       noise=dict(name="forget.weight_noise", size=0.5),
     )
-  config.reference = True
+  config.reference = RETRAINED
   config.measure = dict(name="audit.utility")
   return config

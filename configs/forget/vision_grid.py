@@ -49,7 +49,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.common import sizes
+from configs.common import RETRAINED_TWICE, sizes
 from configs.forget import baselines
 
 CIFAR = ("cifar", "cifar_weights")  # a ResNet-20 that begins with given weights
@@ -78,7 +78,7 @@ def get_config(arg: str = "") -> ConfigDict:
   fit = pick(tiny=800, small=2400)
   config.method.update(
     laf=dict(LAF, fit_steps=fit, fit_forget_steps=fit // 2), hamu=HAMU,
-    weight_noise_mild=dict(name="forget.weight_noise", size=0.15), again=dict(name="forget.retrain", again=1),
+    weight_noise_mild=dict(name="forget.weight_noise", size=0.15), again=RETRAINED_TWICE,
   )  # fmt: skip
   config.method.eu_1 = dict(config.method.eu_k.to_dict(), trainable="head")
   config.requests = dict(

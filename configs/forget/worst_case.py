@@ -33,7 +33,7 @@ small gaps of FT and l1-sparse are no sign of forgetting. Relabelling fails: wha
 
 from ml_collections import ConfigDict
 
-from configs.common import resnet_on_cifar, sizes
+from configs.common import RETRAINED, resnet_on_cifar, sizes
 
 RANDOM = {"random_tiny": "tiny", "random": "small", "random_full": "full"}  # the sizes with a random forget set
 
@@ -68,6 +68,6 @@ def get_config(arg: str = "") -> ConfigDict:
     salun=dict(name="forget.salun", steps=ten, batch_size=batch, **slow),
     l1_sparse=dict(name="forget.fine_tune", steps=ten, retain_batch=batch, l1=pick(tiny=1e-4, full=5e-4), **slow),
   )
-  config.reference = True  # `forget.retrain`: trained again on what is left, the target of every score
+  config.reference = RETRAINED  # `forget.retrain`: trained again on what is left, the target of every score
   config.measure = dict(unlearning=dict(name="audit.unlearning"), composition=dict(name="audit.composition"))
   return config

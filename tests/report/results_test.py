@@ -11,7 +11,7 @@ from ue_jax.report import results
 GOOD = results.Result(
   name="cuda-digits", paper="cuda", command="python -m experiments.run", figures={"clean": [0.95, 0.01], "cuda": 0.2},
   config={"protect": {"name": "protect.cuda"}}, commit="abc", versions={"jax": "0.10.2"}, hardware="2 CPU cores",
-  seeds=(0, 1), wall_s=12.5, date="2026-01-31",
+  seeds=(0, 1), wall_s=12.5, date="2026-01-31", each={"clean": [0.94, 0.96]},
 )
 
 
@@ -19,6 +19,10 @@ def test_a_result_survives_the_round_trip(tmp_path):
   path = results.write(tmp_path / "results", GOOD)
   assert path.name == "cuda-digits.json"
   assert results.read(path) == GOOD
+  lines = path.read_text().splitlines()
+  assert '    "clean": [0.94, 0.96]' in lines and '    "clean": [0.95, 0.01],' in lines, "a list of numbers is one line"
+  bare = results.write(tmp_path / "bare", GOOD._replace(each={}))
+  assert results.read(bare).each == {} and "each" not in json.loads(bare.read_text())
   assert results.read_all(tmp_path / "results") == [GOOD]
   assert results.read_all(tmp_path / "nothing here") == []
   assert [p.name for p in path.parent.iterdir()] == ["cuda-digits.json"]
@@ -27,7 +31,8 @@ def test_a_result_survives_the_round_trip(tmp_path):
 @pytest.mark.parametrize("change", [
   {"hardware": " "}, {"commit": ""}, {"figures": {}}, {"figures": {"a": float("nan")}}, {"figures": {"a": "good"}},
   {"figures": {"a": [1, 2, 3]}}, {"seeds": ()}, {"wall_s": 0.0}, {"date": "yesterday"}, {"config": {}},
-  {"versions": {}},
+  {"versions": {}}, {"each": {"clean": []}}, {"each": {"clean": [float("inf"), 1.0]}},
+  {"each": {"unknown": [1.0, 2.0]}},
 ], ids=lambda change: next(iter(change)))
 def test_what_a_reader_could_not_judge_is_refused(change, tmp_path):
   with pytest.raises(Invalid, match=next(iter(change))):

@@ -8,13 +8,16 @@ import math
 import os
 import pathlib
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ue_jax.core.errors import Invalid, require
 
+NUMBERS = re.compile(r"(?<=\[)[-+.\deE,\s]+(?=\])")  # of a list of nothing else, on one line each
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -34,6 +37,7 @@ class Result(NamedTuple):
     wall_s: seconds that it took, all seeds together.
     date: `YYYY-MM-DD`.
     note: what a reader must know to judge it.
+    each: name -> the number of every seed, in the order of the seeds, for figures that are a mean over several.
   """
 
   name: str
@@ -48,6 +52,7 @@ class Result(NamedTuple):
   wall_s: float
   date: str
   note: str = ""
+  each: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
 def write(folder: str | os.PathLike, result: Result) -> pathlib.Path:
@@ -60,7 +65,9 @@ def write(folder: str | os.PathLike, result: Result) -> pathlib.Path:
   path = pathlib.Path(folder) / f"{result.name}.json"
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(f".{path.name}.{os.getpid()}.part")
-  part.write_text(json.dumps(result._asdict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+  fields = {name: value for name, value in result._asdict().items() if name != "each" or value}
+  text = json.dumps(fields, indent=2, allow_nan=False)
+  part.write_text(NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n", encoding="utf-8")
   os.replace(part, path)
   return path
 
@@ -98,6 +105,10 @@ def check(result: Result, field: str = "result") -> Result:
     numbers = value if isinstance(value, (list, tuple)) else [value]
     good = all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers) and len(numbers) in (1, 2)
     require(good, f"{field}.figures[{name}]", value, "give a finite number, or [mean, spread]")
+  for name, values in result.each.items():
+    good = name in result.figures and isinstance(values, (list, tuple)) and len(values) > 0
+    good = good and all(isinstance(v, (int, float)) and math.isfinite(v) for v in values)
+    require(good, f"{field}.each[{name}]", values, "give the finite numbers of all seeds of one of the figures")
   require(bool(result.config), f"{field}.config", result.config, "record the config")
   require(bool(result.versions), f"{field}.versions", result.versions, "record the versions")
   require(len(result.seeds) > 0, f"{field}.seeds", result.seeds, "name the seeds")
@@ -130,14 +141,26 @@ def commit(folder: str | os.PathLike = ".") -> str:
 
 
 def hardware() -> str:
-  """The accelerators, or the CPU cores that this process may use, in words."""
+  """The accelerators, or the CPU cores that this process may use and their make, in words.
+
+  The make is said because another one rounds otherwise, and figures move with it.
+  """
   import jax
 
   devices = jax.local_devices()
   if devices[0].platform == "cpu":
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} CPU cores ({platform.machine()})"
+    return f"{cores} CPU cores ({', '.join(filter(None, (platform.machine(), _make())))})"
   return f"{len(devices)} x {devices[0].device_kind}"
+
+
+def _make() -> str:
+  """What Linux calls the processor, empty elsewhere."""
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+  except (OSError, UnicodeDecodeError):
+    return ""
+  return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def today() -> str:
