@@ -8,8 +8,9 @@ row of the page's curves.
   python -m experiments.run --config configs/forget/uncle.py:tiny  --workdir runs/uncle  # a short stream, a minute
   python -m experiments.run --config configs/forget/uncle.py:small --workdir runs/uncle  # seven requests, 3 seeds
   python -m experiments.run --config configs/forget/uncle.py       --workdir runs/uncle  # one GPU, ten tasks
+  python -m experiments.run --config configs/forget/uncle.py:turned --workdir runs/turned  # tasks that are much alike
 
-Another order: --config.select.stream.sequence=L0,L1,L2,U1,L3. Tasks that are much alike: --config.data.kind=turned.
+Another order: --config.select.stream.sequence=L0,L1,L2,U1,L3.
 
 Expect at `small` (means of seeds 5, 17, 42; a minute of CPU; the full size was not run):
 
@@ -49,10 +50,11 @@ SEQUENCES = {
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg)
+  asked, _ = sizes(arg, "turned")
+  size, pick = sizes("small" if asked == "turned" else asked)
   tasks = pick(tiny=3, small=5, full=10)
   config = ConfigDict()
-  config.title = f"Learning and unlearning in a stream ({size})"
+  config.title = f"Learning and unlearning in a stream ({asked})"
   config.seeds = pick(tiny=(5,), small=(5, 17, 42), full=(5,))
   if size == "full":
     config.data = dict(name="data.tasks", source="mnist5k", tasks=tasks)
@@ -63,6 +65,8 @@ def get_config(arg: str = "") -> ConfigDict:
   else:
     config.data = dict(name="data.tasks", source="digits", tasks=tasks, train=pick(tiny=600, small=1297), test=500)
     config.model = dict(name="models.hypernetwork", tasks=tasks, widths=(32,))
+  if asked == "turned":
+    config.data.kind = "turned"
   config.train = dict(name="train.supervised", steps=0)  # the stream begins with a fresh network
   config.select = dict(stream=dict(name="data.tasks", sequence=SEQUENCES[size]))
   stream = dict(
@@ -73,6 +77,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.method = dict(
     noise=dict(stream, recovery=pick(tiny=0, small=300)), norm=dict(stream, aim="norm"), unheld=dict(stream, beta=0.0),
     let_go=dict(stream, forget_steps=0, recovery=pick(tiny=0, small=300)),
+    held_ten_times=dict(stream, beta=10 * stream["beta"]),
     random_labels=dict(stream, aim="random_labels", gamma=1.0, recovery=pick(tiny=0, small=300)),
   )  # fmt: skip
   config.measure = dict(stream=dict(name="audit.continual"))

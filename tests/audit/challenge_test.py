@@ -37,7 +37,7 @@ def test_epsilon_is_that_of_every_attack_tried_in_turn(shift, scale):
 
 
 # F of normal banks as measured independently of this code: shift, scale, models, F; and over how many samples here
-KNOWN = [(0.0, 1.0, 32, 0.16, 40), (0.5, 1.0, 512, 0.059, 20), (1.0, 1.0, 512, 0.015, 20), (0.0, 0.5, 512, 0.0034, 10),
+KNOWN = [(0.0, 1.0, 32, 0.16, 40), (0.5, 1.0, 512, 0.059, 20), (1.0, 1.0, 512, 0.015, 20), (2.0, 1.0, 512, 0.0016, 20), (0.0, 0.5, 512, 0.0034, 10),
          (6.0, 1.0, 512, 1e-4, 40)]
 
 
@@ -75,6 +75,8 @@ def test_the_floor_changes_phi_only_where_it_has_no_digits_left():
 
 def test_utility_multiplies():
   assert challenge.final(0.1, (0.9, 1.0), (0.8, 0.9)) == pytest.approx(0.1 * 0.9 * 0.8 / 0.9)
+  assert challenge.final(0.1, (1.0, 1.0), (1.0, 1.0), time_share=0.2) == 0.1
+  assert challenge.final(0.1, (1.0, 1.0), (1.0, 1.0), time_share=0.21) == 0.0
 
 
 def test_banks_that_say_nothing_are_refused():

@@ -36,6 +36,7 @@ PER_UNIT = 100  # thresholds
 REACH = 2.0  # of the ends of an interval, on either side
 BIN = 0.5  # of epsilon
 PEAKED = 0.01  # ranges less than this part of the other's are caught at once
+LATEST = 0.2  # of the time of training again
 FLOOR = 1e-45  # inside the logarithms of phi, as released
 
 
@@ -97,14 +98,20 @@ def _of(bank: Sequence[Any], data: Data, label: str, chunk: int) -> tuple[np.nda
   return phi, *(float(np.mean([one[name].hits().mean() for one in seen])) for name in ("retain", test))
 
 
-def final(forgetting: float, retain: tuple[float, float], test: tuple[float, float]) -> float:
+def final(
+  forgetting: float, retain: tuple[float, float], test: tuple[float, float], time_share: float | None = None
+) -> float:
   """F times the kept shares of both accuracies; may exceed F where the unlearned models are better.
 
   Args:
     forgetting: F, from `score`.
     retain: mean accuracy on `retain` of the models that unlearned, and of those trained again (above 0).
     test: the same on test samples.
+    time_share: what the method takes of the time of training again. The challenge gave nothing to what took more than a
+      fifth; None leaves that out, as `measure` does, which is told no times: they stand in a table of their own.
   """
+  if time_share is not None and time_share > LATEST:
+    return 0.0
   return forgetting * (retain[0] / retain[1]) * (test[0] / test[1])
 
 
