@@ -37,7 +37,7 @@ def test_the_figures_are_those_counted_by_hand(request_of):
   expected = dict(
     acc=(0.94 + 0.97) / 2, bwt=(0.94 - 0.95) / 2, forgetting=0.005, fa=0.12, relapse=0.18, spill=0.95 - 0.93,
     stability=(0.93 + 0.94) / 2 / 0.95, worst_drop=0.02, UNI=0.88, never=np.mean([0.1, 0.2, 0.15, 0.05]),
-    recovery=0.4, recovery_before=0.8, learned=0.9, later=0.3, norm=7.5,
+    recovery=0.4, recovery_before=0.8, learned=0.9, right_after=0.12, later=0.3, norm=7.5,
   )  # fmt: skip
   assert {name: score.value for name, score in found.items()} == pytest.approx(expected, abs=1e-9)
   assert found["fa"].target == found["never"].target == pytest.approx(0.1)

@@ -8,6 +8,7 @@ predictions near uniform, at no cost to the others. Whether it is gone or only h
 | `acc`, `bwt`, `forgetting`, `fa`, `relapse`, `spill`, `stability` | see `audit.streams` | see there |
 | `worst_drop` | the most that a live task ever lost of what it had when it was learned | 0 |
 | `learned` | the lowest accuracy of any task right after it was learned | 1 |
+| `right_after` | the highest accuracy of any unlearned task right after its unlearning (`fa` is the mean) | chance |
 | `later` | the highest accuracy of any unlearned task at any later request | chance |
 | `norm` | the largest squared norm, right after, of the weights made for an unlearned task (the curve `norm`) | 0 |
 | `UNI` | mean over unlearnings of the uniformity right after | 1 |
@@ -85,6 +86,7 @@ def of_stream(history: Mapping[str, np.ndarray], asked: streams.Stream, chance: 
   late = [(t, i) for t in rows for i in np.flatnonzero(asked.live(t)) if asked.learnt[i] < t]
   out["worst_drop"] = max((a[asked.learnt[i], i] - a[t, i] for t, i in late), default=float("nan"))
   out["learned"] = min((a[t, i] for i, t in enumerate(asked.learnt) if t >= 0), default=float("nan"))
+  out["right_after"] = max((a[t, i] for t, i in gone), default=float("nan"))
   out["later"] = max((a[t + 1 :, i].max() for t, i in gone if t + 1 < asked.requests), default=float("nan"))
   out["norm"] = max((float(history["norm"][t]) for t, _ in gone if "norm" in history), default=float("nan"))
   out["UNI"] = _mean([uniform[t, i] for t, i in gone])
