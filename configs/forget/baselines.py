@@ -11,28 +11,30 @@ Papers stand in the modules. All run the model as in evaluation; `weight_noise` 
 Measured at `small` on seeds 0 to 2 (percent, means; gap: mean distance of the four to those of the reference):
 
                      UA   MIA    RA    TA    gap
-  original            3    13    97    93    9.4  (8.5 to 10.7)
-  reference          23    30    98    93      0
-  eu_k               15    23    99    92    4.1  (2.7 to 5.5)
-  neggrad_plus       18    25    98    92    2.6  (2.2 to 2.9)
-  salun               8    33    98    91    5.6  (4.9 to 6.9)
-  influence          11    22    96    88    6.6  (4.7 to 9.5)
-  random_labels       8    38    98    91    6.4  (4.7 to 8.1)
-  l1_sparse           9    17    98    93    6.9  (6.0 to 7.8)
-  fine_tune           9    17    99    92    7.1  (6.5 to 7.9)
-  scrub               7    16    98    93    7.6  (6.0 to 9.5)
-  scrub_r             7    16    97    94    7.8  (6.5 to 9.5)
-  bad_teacher        14    31    92    82    7.5  (6.9 to 8.7)
-  cf_k                7    14    99    93    8.1  (7.1 to 9.5)
-  gradient_ascent    11    21    94    86    8.3  (4.7 to 11.0)
-  boundary_shrink     4    16    97    90    9.1  (7.5 to 9.9)
-  boundary_expand    12    18    92    84    9.6  (6.9 to 10.9)
-  fisher              3    14    98    93    9.3  (8.2 to 10.7)
-  weight_noise       16    24    87    82    9.1  (5.8 to 11.4)
-  amnesiac           21    29    99    92    1.7  (1.1 to 2.3)
-  influence_cg        9    21    97    91    6.7  (5.3 to 9.2)
+  original            3    13    97    93    9.1  (8.9 to 9.3)
+  reference          21    30    98    92      0
+  amnesiac           20    28    99    93    1.6  (1.3 to 1.8)
+  neggrad_plus       18    25    98    92    2.3  (1.4 to 3.1)
+  eu_k               15    23    99    92    3.8  (2.9 to 4.4)
+  salun               8    33    98    91    5.5  (4.7 to 6.7)
+  influence          11    22    96    88    5.8  (4.4 to 8.1)
+  random_labels       8    38    98    90    5.9  (4.0 to 8.0)
+  influence_cg        9    21    97    91    6.0  (5.1 to 7.9)
+  l1_sparse           9    17    98    93    6.3  (5.8 to 7.0)
+  fine_tune           9    16    99    92    6.6  (6.1 to 7.2)
+  scrub               7    16    98    93    7.1  (6.6 to 7.6)
+  bad_teacher        14    31    92    82    7.2  (6.6 to 8.5)
+  gradient_ascent    12    21    93    86    7.3  (3.7 to 9.7)
+  scrub_r             7    16    98    94    7.4  (7.2 to 7.6)
+  cf_k                7    14    99    93    7.8  (7.5 to 8.0)
+  weight_noise       16    24    87    82    8.2  (4.8 to 10.9)
+  boundary_shrink     4    16    97    90    8.5  (7.5 to 9.4)
+  boundary_expand    12    18    92    84    8.8  (6.7 to 10.1)
+  fisher              3    14    98    93    9.0  (8.7 to 9.4)
 
-No closer to the reference than the original is: boundary_expand. RA below 90: weight_noise.
+All are closer to the reference than the original, but boundary_shrink, boundary_expand and fisher no closer than noise
+on the weights: their settings in `vision_grid.py` are better. RA below 90: weight_noise. Another implementation of the
+bed, with other splits, measured UA 15 to 19 for the reference, 2 to 6 for fine_tune, 14 to 16 for random_labels.
 `amnesiac` takes nearly all of the training back, as every batch held some of the tenth; its repair is as long as the
 training was, or wrong labels of what is kept are not known again (after 360 steps the gap was 18.8). `influence_cg` has
 a damping far above the curvature: the network is not convex, and with .1 its step ruined one seed of three.

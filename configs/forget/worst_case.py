@@ -17,14 +17,14 @@ Expect at `small` and `random` (means of three seeds, spread up to .05; the full
 
                                  worst case   random tenth
   wrong labels in it                    .00            .11
-  trained again: UA                     .00            .22
-                 MIA                    .00            .29
-                 TA                     .93            .92
-  gap to that:   original               .003           .107
-                 FT                     .005           .077
-                 l1-sparse              .005           .073
-                 RL                     .137           .061
-                 SalUn                  .110           .055
+  trained again: UA                     .00            .21
+                 MIA                    .01            .29
+                 TA                     .91            .92
+  gap to that:   original               .007           .108
+                 FT                     .007           .082
+                 l1-sparse              .007           .075
+                 RL                     .123           .061
+                 SalUn                  .086           .046
 
 Who never saw the worst case knows it none the less, for the others teach it: doing nothing has no gap there, so the
 small gaps of FT and l1-sparse are no sign of forgetting. Relabelling fails: what it forgets is what all others say. At
