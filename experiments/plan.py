@@ -18,7 +18,8 @@ methods share one original model. Config fields read here (absent ones are skipp
                                 they are taken as they are
   thieves, cross                named changes to `model` and `train`: who trains on what was protected, see below
   reference                     True, or the stage that makes the control (`forget.retrain`); its field `train` changes
-                                single fields of `train`
+                                single fields of `train`. True begins where the original began, which makes the two
+                                alike; `configs.common.RETRAINED` has a start of its own
   select, method, attack        what is done to the trained model
   requests                      several things that it is asked to forget, each by itself, see below
   cluster                       a stage, or a dict of named ones
