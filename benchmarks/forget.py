@@ -1,9 +1,11 @@
 """Picture unlearning on 8x8 digits: the time of every method, LiRA's shadow models, a grid of settings.
 
     python -m benchmarks.forget [--small] [--repeats 2] [--only methods|lira|grid]
+    python -m benchmarks.forget --weights FILE --path TFDS_DIR   # the time of methods on CIFAR-10, ResNet-20
 
-The bed and the methods are those of `configs/forget/baselines.py:small`, so what was trained knows noisy labels by
-heart and a tenth of it is to be forgotten. Compared:
+The bed is that of `configs/forget/baselines.py:small`, so what was trained knows noisy labels by heart and a tenth of
+it is to be forgotten; the methods are those of the table of `configs/forget/vision_grid.py:small` for a tenth. With
+weights of a ResNet-20, bed and methods are those of `vision_grid.py:cifar`. Compared:
 
 - every method's unlearning call, `init` and `finish` included: the first call (which compiles), the least of the later
   ones (RTE), that over training again, and how many samples its steps see;
@@ -27,13 +29,13 @@ import jax
 import numpy as np
 
 from benchmarks.sweep import measure
-from configs.forget import baselines
+from configs.forget import vision_grid
 from ue_jax.audit import shadows
 from ue_jax.core.build import build, find
-from ue_jax.core.nouns import Data, Request
+from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import neggrad_plus
-from ue_jax.models import mlp
+from ue_jax.models import mlp, resnet
 from ue_jax.parallel import sweep
 from ue_jax.report import tables
 from ue_jax.train import loop
@@ -43,14 +45,30 @@ PARTS = ("methods", "lira", "grid")
 
 def bed(small: bool) -> tuple[Procedure, Request, Mapping[str, Any]]:
   """(the training, the request to forget, the stages of all methods)."""
-  config = baselines.get_config("small").to_dict()
-  data = _made("data", config["data"])
-  stages = config["method"]
+  config = vision_grid.get_config("small").to_dict()
+  data = _made("data", config["data"] | {"forget_share": 0.1})
+  own = config["requests"]["tenth"]["method"]
+  stages = {name: stage | own.get(name, {}) for name, stage in config["method"].items() if name != "again"}
   if small:
     config["train"]["steps"] = 60
     stages = {name: stages[name] for name in ("fine_tune", "salun", "influence")}
   train = _made("train", config["train"], model=mlp.model(widths=tuple(config["model"]["widths"]), classes=10))
   subject = loop.fit(train, data)
+  return train, Request(subject, data, original=subject), stages
+
+
+def bed_of_weights(weights: str, path: str, small: bool) -> tuple[Procedure, Request, Mapping[str, Any]]:
+  """The same of a ResNet-20 whose training goes on from given weights, also that of the reference."""
+  config = vision_grid.from_weights("cifar").to_dict()
+  data = _made("data", config["data"] | {"path": path})
+  model = {name: value for name, value in config["model"].items() if name != "path"}
+  network = _made("model", model | {"classes": 10})
+  if small:
+    config["train"]["steps"] = 2
+    config["method"] = {"fine_tune": config["method"]["fine_tune"] | {"steps": 2}}
+  train = _made("train", config["train"], model=network, start=Subject(network, *resnet.load(weights)))
+  subject = loop.fit(train, data)
+  stages = {name: stage for name, stage in config["method"].items() if name != "again"}
   return train, Request(subject, data, original=subject), stages
 
 
@@ -128,13 +146,22 @@ def main() -> None:
   parser.add_argument("--small", action="store_true")
   parser.add_argument("--repeats", type=int, default=2)
   parser.add_argument("--only", choices=("", *PARTS), default="")
+  parser.add_argument("--weights", default="", help="of a ResNet-20, under PyTorch's names")
+  parser.add_argument("--path", default="", help="where tensorflow-datasets keeps CIFAR-10")
   asked = parser.parse_args()
+  if bool(asked.weights) != bool(asked.path) or (asked.weights and asked.only not in ("", "methods")):
+    parser.error("give --weights and --path together, and with them no --only but methods")
   jax.config.update("jax_enable_compilation_cache", False)
   print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}", flush=True)
-  train, request, stages = bed(asked.small)
+  if asked.weights:
+    train, request, stages = bed_of_weights(asked.weights, asked.path, asked.small)
+  else:
+    train, request, stages = bed(asked.small)
   if asked.only in ("", "methods"):
     columns = ["method", "first call, s", "RTE, s", "of retrain", "samples"]
     print(tables.text(columns, methods(train, request, stages, asked.repeats), title="\nTime to forget"), flush=True)
+  if asked.weights:
+    return
   if asked.only in ("", "lira"):
     models = 4 if asked.small else 32
     lines = lira(train, request.data, models)
