@@ -41,7 +41,7 @@ random_labels .025. The original's .099 is of trainings of its own, a wider bank
 
 from ml_collections import ConfigDict
 
-from configs.common import resnet_on_cifar, sizes
+from configs.common import RETRAINED, resnet_on_cifar, sizes
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -49,7 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
   size, pick = sizes(arg, "challenge")
   config = ConfigDict()
   config.title = f"Membership sample by sample ({size})"
-  config.seeds = (0,)
+  config.seeds = pick(tiny=(0,), small=(0, 1, 2), full=(0,), challenge=(0,))
   if size == "full":
     resnet_on_cifar(config, steps=20 * 391, every=0)
     config.data.forget_share = 0.1
@@ -57,7 +57,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = dict(name="data.embedded", source="digits", train=1297, test=500, noise=0.1, forget_share=0.1)
     config.model = dict(name="models.mlp", widths=(128, 64))
     config.train = dict(name="train.supervised", steps=pick(tiny=400, small=1000), batch_size=64, rate=2e-3)
-  config.reference = True
+  config.reference = RETRAINED
   ten = dict(steps=pick(tiny=100, small=180, full=3520), rate=2e-3)  # ten epochs, where not tiny
   config.method = dict(
     fine_tune=dict(name="forget.fine_tune", **ten), random_labels=dict(name="forget.random_labels", **ten),
@@ -68,7 +68,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.method = {name: config.method[name] for name in ("neggrad_plus", "random_labels")}
     config.measure = dict(challenge=dict(name="audit.challenge", models=16))
     return config
-  models = pick(tiny=12, small=32, full=64)
+  models = pick(tiny=12, small=64)
   config.measure = dict(
     unlearning=dict(name="audit.unlearning"),
     confidences=dict(name="audit.confidences"),
