@@ -19,12 +19,22 @@ original. In brackets the CKA to the reference in another implementation of the 
   head_only          .00 /  .00   .980 / .977   .805 / .817  (.726 / .768)   1.00  / 1.00    1.00 / 1.00
   eu_1               .01 /  .17   .977 / .980   .805 / .817                  1.00  / 1.00     .96 /  .72
   pseudo_label       .00 /  .00   .960 / .977   .891 / .879  (.805 / .824)   .977  / .981     .98 /  .99
+  duck               .00 /  .00   .980 / .977   .940 / .894                  .769  / .793    1.00 / 1.00
+  contrastive        .02 /  .03   .991 / .986   .318 / .341                  .197  / .260     .96 /  .94
   random_labels      .31 /  .13   .969 / .977   .660 / .569  (.645 / .662)   .743  / .806     .48 /  .78
   gradient_ascent    .30 /  .37   .795 / .824   .817 / .785  (.717 / .740)   .994  / .993     .34 /  .28
   untrained          .00 /  .01   .162 / .136   .647 / .578                  .789  / .746     .03 /  .02
 
 By accuracies `head_only` is training again; by its features it is the original. k-NN on the forgotten digits is .95 for
-the reference, which never saw them, and .99 for a network that never learnt anything.
+the reference, which never saw them, and .99 for a network that never learnt anything. `duck` and `contrastive` pass by
+accuracies, too, and go two ways: the features of `duck` come nearer to the reference than those of `pseudo_label`, though
+not as near as a second training; those of `contrastive` are further from it than a network's that never learnt anything.
+
+The settings of those two were chosen on seeds 10 and 11, by the mean AGL, before seeds 0 and 1 were looked at: rates of
+1e-3 and 3e-3 for 100 and 200 steps (`contrastive` also 400, `duck` also 50 at 1e-3), and sgd at 1e-2, whose 100 and 200
+steps leave .30 and .08 (`duck`) and .96 and .89 (`contrastive`) of the accuracy on the forgotten digits. In a run on those
+seeds (--config.seeds="(10, 11)") `duck` has an AGL of .997 and a CKA of .945, `contrastive` .967 and .326, `pseudo_label`
+.973 and .891, a second training .996 and .973. `transfer` and `transfer_other` leave them out.
 
 Another task: the features are read on pictures of classes that nobody trained on. `transfer`: digits 0 to 6 are trained
 on, 7 to 9 are the other task (and the same three of MNIST, shrunk to 8x8), and the three classes are forgotten that the
@@ -81,6 +91,11 @@ def get_config(arg: str = "") -> ConfigDict:
     random_labels=dict(name="forget.random_labels", steps=more, rate=1e-3),
     gradient_ascent=dict(name="forget.gradient_ascent", steps=12, rate=1e-3, forget_batch=64),
   )
+  if not size.startswith("transfer"):  # the tables of those were made without
+    config.method.duck = dict(name="forget.duck", steps=more)
+    config.method.contrastive = dict(
+      name="forget.contrastive", steps=pick(tiny=200, small=400, full=4000, cifar=4000), rate=3e-3
+    )
   config.measure = dict(
     representation=dict(name="audit.representation", sites=() if large else ("block_0",)),
     unlearning=dict(name="audit.unlearning"),

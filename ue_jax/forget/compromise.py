@@ -8,6 +8,14 @@ With g_r and g_f the gradients of the two losses and kappa their inner product, 
   gru         g_f, and if it conflicts g_f - kappa / |g_r|^2 g_r
   pcgrad      the mean of -g_r and g_f, each without its part along the other if they conflict
 
+Two more that `hamu` is compared with are `difference` of other losses, with KL from the model before unlearning:
+
+  KL     retain="kl"                  KL of D_r and the nll of D_f
+  SCRUB  retain="both", forget="kl"   gamma nll + alpha KL of D_r and KL of D_f
+
+At the model before unlearning KL is flat: the first step of KL is half of gradient ascent, the first of SCRUB half of
+fine-tuning, and only from then on does SCRUB ascend. It has neither the temperature nor the phases of `scrub`.
+
 Sources: Wang et al., "GRU: Mitigating the Trade-off between Unlearning and Retention for Large Language Models", 2025;
 Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020.
 
@@ -40,8 +48,8 @@ def method(rule: str = "difference", rate: Any = 1e-4, released_sign: bool = Fal
     rule: `retain`, `ascent`, `difference`, `gru` or `pcgrad`, see above.
     rate: step size; may be traced.
     released_sign: of `gru` and `pcgrad`: whether they project where the released code does.
-    options: the others of `two_gradients.procedure`: clip, steps, forget_batch, retain_batch, retain, keep, label,
-      optimizer, pairing, anchor, retain_sets.
+    options: the others of `two_gradients.procedure`: clip, steps, forget_batch, retain_batch, retain, forget, gamma,
+      alpha, keep, label, optimizer, pairing, anchor, retain_sets.
 
   Raises:
     Invalid: for an unknown rule or numbers out of range; at `init` for data without the sets.

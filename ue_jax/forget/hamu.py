@@ -68,8 +68,8 @@ def method(
     stop: whether the run stops before unavoidable harm.
     stop_on_infeasible: whether it stops at a quota that cannot be met; else it ascends on the forget loss only.
     released_stop: the released test, see above.
-    options: the others of `two_gradients.procedure`: clip, steps, forget_batch, retain_batch, retain, keep, label,
-      optimizer, pairing, anchor, retain_sets.
+    options: the others of `two_gradients.procedure`: clip, steps, forget_batch, retain_batch, retain, forget, gamma,
+      alpha, keep, label, optimizer, pairing, anchor, retain_sets.
 
   Raises:
     Invalid: for an unknown name or numbers out of range; at `init` for data without the sets; at `finish` if the quota

@@ -1,7 +1,8 @@
 """Methods made of two gradients: one of what is to be kept, one of what is to be forgotten, and a rule that joins them.
 
 Both are of the LOSS, summed over all devices and clipped, each by itself, before the rule sees them: inner products
-of parts of gradients are not parts of the inner product.
+of parts of gradients are not parts of the inner product. Either loss may be a divergence from the model before
+unlearning: KL(before || now), at temperature 1, mean over targets.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from ue_jax.train import likelihood, optim
 
 # (retain gradient, forget gradient) -> (what is added to the parameters, name -> scalar that says how it went)
 Rule = Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
+RETAINED = ("nll", "kl", "both")
+FORGOTTEN = ("nll", "kl")
 ENDS = ("stop", "refused")  # what a rule calls the scalars that end the run BEFORE its step
 
 
@@ -34,7 +37,7 @@ class Pair(NamedTuple):
   Attributes:
     params, state: of the model; batch statistics stay as they are.
     opt: the optimiser's state, if the rule's step goes through one.
-    frozen: the model's `apply`, and its parameters before unlearning if the retain term reads them.
+    frozen: the model's `apply`, and its parameters before unlearning if a loss reads them.
     done: bool scalar; once it is True nothing but `step` changes.
     refused: bool scalar: the rule could not do what was asked of it.
     moved: int32 scalar, the steps that changed the parameters.
@@ -62,6 +65,9 @@ def procedure(
   forget_batch: int = 5000,
   retain_batch: int = 5000,
   retain: str = "nll",
+  forget: str = "nll",
+  gamma: Any = 0.99,
+  alpha: Any = 0.001,
   keep: Sequence[str] = ("retain",),
   label: str = "label",
   optimizer: str = "none",
@@ -73,8 +79,9 @@ def procedure(
 
   It reads the sets `forget` and those of `keep` or `retain_sets`.
 
-  Metrics: `retain` and `forget` (the losses before the step), `loss` (the first minus the second), and what the rule
-  says. A state whose rule says `stop` or `refused` is done, and that step is not taken.
+  Metrics: the losses before the step, `retain` (of `both` the nll, and `retain_kl`) and `forget`; `loss`, the first
+  minus the second; and what the rule says. A state whose rule says `stop` or `refused` is done, and that step is not
+  taken.
 
   Args:
     rule: see `Rule`.
@@ -83,7 +90,9 @@ def procedure(
     clip: the largest global norm of either gradient; 0 means no clipping.
     steps: at most so many.
     forget_batch, retain_batch: samples a step; a smaller set gives all it has.
-    retain: the retain loss: `nll`, or `kl` to the model before unlearning.
+    retain: the retain loss: `nll`, `kl` from the model before unlearning, or `both`: gamma nll + alpha kl.
+    forget: the forget loss: `nll`, or `kl` from the model before unlearning, which is flat where that begins.
+    gamma, alpha: of `both`; may be traced.
     keep: the sets that the retain batches are drawn from, taken together.
     label: the labelling to forget, for pictures.
     optimizer: `none` adds the step as it is. A name that `train.optim.make` knows hands it -step / rate as a gradient:
@@ -91,26 +100,28 @@ def procedure(
     pairing, anchor, retain_sets: see `shared.pieces`; the retain loss is then the weighted sum of those of the sets.
 
   Raises:
-    Invalid: for numbers out of range, an unknown retain loss, data without the sets, and as `shared.pieces`.
+    Invalid: for numbers out of range, an unknown loss, data without the sets, and as `shared.pieces`.
   """
-  require(retain != "none", "method.retain", retain, "choose 'nll' or 'kl': a retain gradient is needed")
+  require(retain in RETAINED, "method.retain", retain, f"choose one of {RETAINED}: a retain gradient is needed")
+  require(forget in FORGOTTEN, "method.forget", forget, f"choose one of {FORGOTTEN}")
   require(not isinstance(rate, (int, float)) or rate > 0, "method.rate", rate, "give a number > 0")
   require(not isinstance(clip, (int, float)) or clip >= 0, "method.clip", clip, "give a number >= 0, 0 for none")
   require(isinstance(steps, int) and steps >= 0, "method.steps", steps, "give a whole number >= 0")
-  sizes = requests.sizes(forget_batch, retain_batch, retain, retain_sets, pairing, anchor)
-  sets = requests.read(retain, keep, retain_sets)
+  sizes = requests.sizes(forget_batch, retain_batch, "nll", retain_sets, pairing, anchor)
+  sets = requests.read("nll", keep, retain_sets)
+  kept = {"nll": {"nll": 1.0}, "kl": {"kl": 1.0}, "both": {"nll": gamma, "kl": alpha}}[retain]
   tx = None if optimizer == "none" else optim.make(optimizer, rate, max(steps, 1), momentum=0.0)
 
   def init(key, request):
     requests.check(request, sets, label)
     params, no = request.subject.params, jnp.zeros((), bool)
-    frozen = requests.frozen(request, **requests.original_params(retain, request))
+    frozen = requests.frozen(request, **requests.original_params("kl" if "kl" in (*kept, forget) else "nll", request))
     opt = () if tx is None else tx.init(params)
     zero = jnp.zeros((), jnp.int32)
     return Pair(params, request.subject.state, opt, frozen, no, no, zero, key, zero)
 
   def step(state, batch, axis=None):
-    g_r, g_f, metrics = gradients(state, batch, retain, axis, retain_sets)
+    g_r, g_f, metrics = gradients(state, batch, kept, forget, axis, retain_sets)
     delta, said = rule(clipped(g_r, clip), clipped(g_f, clip))
     stop, refused = (jnp.asarray(said.get(name, False), bool) for name in ENDS)
     done = state.done | stop | refused
@@ -130,17 +141,33 @@ def procedure(
 
 
 def gradients(
-  state: Pair, batch: Any, retain: str, axis: str | None = None, weights: Mapping[str, Any] = {}
-) -> tuple[Any, Any, dict]:
-  """The gradients of the retain and of the forget loss over all devices, and the terms of both losses as metrics."""
+  state: Pair, batch: Any, retain: Mapping[str, Any], forget: str, axis: str | None = None,
+  weights: Mapping[str, Any] = {},
+) -> tuple[Any, Any, dict]:  # fmt: skip
+  """The gradients of the retain and of the forget loss over all devices, and the terms of both losses as metrics.
+
+  Args:
+    state, batch, axis: of the step.
+    retain: what makes up the retain loss: `nll`, `kl` or both -> its coefficient.
+    forget: `nll` or `kl`.
+    weights: `retain_sets` of `procedure`.
+  """
   allsum = functools.partial(spread.allsum, axis=axis)
 
   def kept(params):
-    return requests.retain_terms(retain, params, state.state, state.frozen, batch, 1.0, weights)
+    found = {}
+    for kind, scale in retain.items():
+      terms = requests.retain_terms(kind, params, state.state, state.frozen, batch, scale, weights)
+      found |= {f"{name}_{kind}" if name in found else name: term for name, term in terms.items()}
+    return found
 
   def gone(params):
-    part = batch["forget"]
-    return {"forget": likelihood.nll_term(likelihood.logits(state.frozen["apply"], params, state.state, part), part)}
+    part, apply = batch["forget"], state.frozen["apply"]
+    now = likelihood.logits(apply, params, state.state, part)
+    if forget == "nll":
+      return {"forget": likelihood.nll_term(now, part)}
+    before = likelihood.logits(apply, state.frozen["params"], state.state, part)
+    return {"forget": requests.kl_term(before, now, part)}
 
   found, metrics, losses = [], {}, []
   for side in (kept, gone):
