@@ -42,9 +42,9 @@ docs/results/forget_vision.md.
 `gru` with the released sign harms what is kept, with the right one hardly (-.007 at worst).
 
 At `small` (rho .25, up to 60 full-batch steps, three seeds) the fifth of accuracy that is left on the forget set is the
-swapped quarter, which the retained pictures teach. The full size was not run. `kl` and `scrub` are gradient difference of
-other losses (`forget/compromise`), with the rate of all and the authors' .99 and .001: `kl` ends worse on what is kept
-than it began, `scrub` does not, and forgets less than gradient difference.
+swapped quarter, which the retained pictures teach. The full size was not run. `kl` and `scrub` are gradient difference
+of other losses (`forget/compromise`), with the rate of all and the authors' .99 and .001: `kl` ends worse on what is
+kept than it began, `scrub` does not, and forgets less than gradient difference.
 
                    forget nll  retain nll  forget  retain
   original               1.06        1.14     .90     .81

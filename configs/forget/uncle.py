@@ -26,13 +26,14 @@ Expect at `small` (means of seeds 5, 17, 42; a minute of CPU; the full size was 
                                      after      .41                    .90     .28
 
 The worse of two unlearnings of `noise`, seeds 5 / 17 / 42 (aims: at most .16, .20 and 15; live tasks have norms of 2900
-to 6300): right after .174 / .106 / .098, later .164 / .120 / .148, squared norm 2.8 / 2.3 / 3.3. Another kind of processor
-rounds otherwise; there the first was .152. `held_ten_times` has .160 / .108 / .088. Every task is learned to .94 or more.
+to 6300): right after .174 / .106 / .098, later .164 / .120 / .148, squared norm 2.8 / 2.3 / 3.3. Another kind of
+processor rounds otherwise; there the first was .152. `held_ten_times` has .160 / .108 / .088. Every task is learned to
+.94 or more.
 
-`norm` differs from `noise` by at most .035. The task is not all gone: a new code, trained with its data, brings back .41
-where a task that was never learned reaches .09 to .13. `random_labels`, with the data and a weight of 1 (not tuned),
-forgets nearly as well, but its weights stay. At `turned` what is gone reaches .246 later (at most .30 was asked), a task
-never learned .19. docs/results/forget_vision.md has both tables.
+`norm` differs from `noise` by at most .035. The task is not all gone: a new code, trained with its data, brings back
+.41 where a task that was never learned reaches .09 to .13. `random_labels`, with the data and a weight of 1 (not
+tuned), forgets nearly as well, but its weights stay. At `turned` what is gone reaches .246 later (at most .30 was
+asked), a task never learned .19. docs/results/forget_vision.md has both tables.
 """
 
 from ml_collections import ConfigDict
