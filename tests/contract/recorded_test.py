@@ -10,7 +10,10 @@ from experiments import unlearned
 from ue_jax.report import results
 
 PLACE = pathlib.Path(unlearned.__file__).parents[1] / "docs" / "results"
-SCORES = {heading: name for name, heading in unlearned.COLUMNS.items()} | {"k-NN, forgotten": "knn/forget"}
+SCORES = {heading: name for name, heading in unlearned.COLUMNS.items()} | {"k-NN, forgotten": "knn/forget"} | {
+  "AGL": "AGL", "CKA, other task": "cka/held_train:held_label", "CKA, MNIST": "cka/mnist_train:mnist_label",
+  "k-NN, other task": "knn/held_train:held_label",
+}  # fmt: skip
 NUMBER = re.compile(r"\d*\.\d+|\d+")
 
 
@@ -24,6 +27,7 @@ def tables(record: str) -> list[list[list[str]]]:
 
 @pytest.mark.parametrize("record, requests", [
   ("vision_grid_small.json", ("tenth", "digit")), ("vision_grid_cifar.json", ("",)),
+  ("representation_transfer.json", ("",)),
 ])  # fmt: skip
 def test_the_tables_are_the_record(record, requests):
   figures = json.loads((PLACE / record).read_text(encoding="utf-8"))["figures"]
@@ -49,6 +53,13 @@ CLAIMED = {
     ("ft/gap", "<=", 0.02),
   ],
   "worst_case_random": [("reference/UA", ">=", 0.1), ("reference/MIA", ">=", 0.2), ("reference/noisy", ">=", 0.05)],
+  "representation_small": [
+    ("head_only/AGL", ">=", 0.95), ("head_only/cka_original/forget_test", ">=", 0.9999),
+    ("again/cka/forget_test", ">=", 0.9), ("again/AGL", ">=", 0.95),
+    ("head_only/cka/forget_test", "<=", (0.9, "again/cka/forget_test")),
+    ("pseudo_label/cka/forget_test", "<=", (1.0, "again/cka/forget_test")),
+    ("pseudo_label/cka/forget_test", ">=", (1.0, "original/cka/forget_test")),
+  ],
   "uncle_small": [
     ("noise/learned", ">=", 0.92), ("noise/later", "<=", 0.2), ("noise/norm", "<=", 15), ("noise/UNI", ">=", 0.97),
     ("noise/worst_drop", "<=", 0.02), ("held_ten_times/right_after", "<=", 0.16), ("unheld/worst_drop", ">=", 0.3),
