@@ -21,8 +21,8 @@ Every model is then attacked: questions about two of the five persons are shown 
 
 Expect at `small` (seeds 0 to 2; about 17 minutes on two busy cores): of the 31 ranges that were stated 29 hold. The
 reference has .425 more of the chains of three facts than of direct questions (bound .25), and after 10 steps of
-relearning it has as much of what is shown as minimal unlearning has (.92 and .88, to be .1 more). What is held comes
-back to .31 (reference .03), and harmless training brings .18 to .47 (reference .03); the larger budget stays at 0.
+relearning minimal unlearning has .88 of what is shown and the reference .92 (asked: .1 more than it). What is held
+comes back to .31 (reference .03), and harmless training brings .18 to .47 (reference .03); the larger budget: 0.
 Batches and retained rows of the methods, which the description leaves open, were chosen on these seeds, before there
 were attacks; docs/results/audit_tiny.md has every figure beside its claim, and what was tried. `tiny` was not measured.
 """
