@@ -91,11 +91,13 @@ def shown(result: Any, claims: Sequence[Any] = ()) -> None:
 
   if claims:
     found, missing = testbeds.compare(claims, result.figures)
-    stated = [x for x in found if x.holds is not None]
+    judged = [x for x in found if x.holds is not None]
+    stated, ours = ([x.holds for x in judged if x.claim.ours is own] for own in (False, True))
     print(tables.text(*testbeds.table(found), title="\nClaim beside result"))
-    print(f"{sum(x.holds for x in stated)} of {len(stated)} results lie in the range that was stated for them")
+    more = f", {sum(ours)} of {len(ours)} in one that we put around a value" if ours else ""
+    print(f"{sum(stated)} of {len(stated)} results lie in the range that was stated for them{more}")
     if missing:
-      print(f"not measured: {', '.join(f'{one.row}/{one.score}' for one in missing)}")
+      print(f"not measured: {', '.join(f'{one.row}/{one.what}' for one in missing)}")
   print(f"\n{len(result.figures)} figures in {result.wall_s:.0f} s on {result.hardware}, seeds {list(result.seeds)}")
 
 

@@ -16,9 +16,15 @@ with relearning and rounding, for one seed: docs/results/language.md.
   python -m experiments.run --config configs/forget/audit_tiny.py:tiny  --workdir runs/audit_tiny   # half the world
   python -m experiments.run --config configs/forget/audit_tiny.py:small --workdir runs/audit_tiny
 
-Expect at `small` (seeds 0 to 2; 4 minutes of CPU time each): the 24 figures for which a range was stated lie in it.
-Batches and retained rows of the methods, which the description leaves open, were chosen on these seeds;
-docs/results/audit_tiny.md has every figure beside its claim, and what was tried. `tiny` was not measured.
+Every model is then attacked: questions about two of the five persons are shown again (`relearn`, with adapters alone
+`relearn_lora`), the other three are held; `benign` trains on what is kept, and shows nothing of what was forgotten.
+
+Expect at `small` (seeds 0 to 2; about 17 minutes on two busy cores): of the 31 ranges that were stated 29 hold. The
+reference has .425 more of the chains of three facts than of direct questions (bound .25), and after 10 steps of
+relearning minimal unlearning has .88 of what is shown and the reference .92 (asked: .1 more than it). What is held
+comes back to .31 (reference .03), and harmless training brings .18 to .47 (reference .03); the larger budget: 0.
+Batches and retained rows of the methods, which the description leaves open, were chosen on these seeds, before there
+were attacks; docs/results/audit_tiny.md has every figure beside its claim, and what was tried. `tiny` was not measured.
 """
 
 from ml_collections import ConfigDict
@@ -45,6 +51,12 @@ METHODS = {
     name="forget.npo", beta=0.1, rate=3e-4, steps=80, watch=WATCH, keep=TOLD, forget_batch=32, retain_batch=64,
   ),
 }  # fmt: skip
+HALVES = dict(name="audit.relearn", share=0.4, of="forget_qa")  # questions about two of the five persons are shown
+ATTACKS = {
+  "relearn": HALVES | dict(steps=20, rate=1e-4, every=1),
+  "relearn_lora": HALVES | dict(steps=20, rate=1e-3, every=1, lora=dict(rank=8)),
+  "benign": dict(name="audit.relearn", steps=30, rate=1e-4, on="retain", batch_size=FACTS),
+}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -54,6 +66,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.model.update(DESCRIBED)
   config.model.hidden = 4 * config.model.width
   config.method = METHODS
+  config.attack = ATTACKS
+  config.measure.relearn = HALVES
   return config
 
 

@@ -9,7 +9,7 @@ from ue_jax.audit import quantize as rounding
 from ue_jax.audit import utility
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
-from ue_jax.forget import npo, requests, sure
+from ue_jax.forget import graddiff, npo, requests, sure
 from ue_jax.train import loop
 
 RNG = np.random.default_rng(0)
@@ -107,6 +107,22 @@ def test_rounding_to_the_grid_the_model_came_on_undoes_small_steps_but_not_sure(
   for name, (full, rounded) in found.items():
     assert full["forget/ex"] <= 0.5 and min(full["retain/ex"], rounded["retain/ex"]) >= 0.75, name
   assert found["small"][1]["forget/ex"] >= 0.9 and found["sure"][1]["forget/ex"] <= 0.1
+
+
+def test_at_equal_forgetting_rounding_moves_sure_less_than_gradient_difference(tokens):
+  """Of a model that was given away in 4 bits; both stop at the same p, each at a rate of its own."""
+  quantize = lambda params: rounding.tree(params, bits=4)
+  asked = tokens._replace(subject=tokens.subject._replace(params=quantize(tokens.subject.params)))
+  same = dict(trainable=r"^(?!head/|embed/).*kernel$", steps=300, until=dict(score="p", target=0.3, every=1), **FEW)
+  methods = {"plain": graddiff.method(rate=2e-4, **same), "sure": sure.method(loss="ascent", rate=5e-3, **same)}
+  before, moved = {}, {}
+  for name, method in methods.items():
+    done = loop.fit(method, asked, mode="one", steps_per_call=25).params
+    p = [utility.scores(asked._replace(subject=asked.subject._replace(params=x)), ("forget",))["forget/p"].value
+         for x in (done, quantize(done))]  # fmt: skip
+    before[name], moved[name] = p[0], abs(p[1] - p[0])
+  assert all(0.2 <= p <= 0.3 for p in before.values())  # equal forgetting, but for the last step's size
+  assert moved["plain"] >= 0.1 and moved["sure"] <= 0.5 * moved["plain"]
 
 
 @pytest.mark.parametrize("wrong, named", [(dict(loss="dpo"), "method.loss"), (dict(tau=101.0), "method.tau"),

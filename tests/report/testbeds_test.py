@@ -22,6 +22,21 @@ def test_a_result_holds_if_its_mean_is_in_the_range(value, low, high, holds):
   assert (alone.value, alone.spread, alone.holds) == (value, 0.0, holds)
 
 
+def test_a_difference_is_judged_as_one():
+  figures = {"a/x": (0.9, 0.3), "a/y": (0.2, 0.1), "b/x": 0.6}
+  claims = [Claim("a", "x", 0.5, 0.65, None, "a/y"), Claim("a", "x", None, None, 0.2, "b/x"), Claim("a", "x", 1, 0.95)]
+  found, missing = testbeds.compare([*claims, Claim("a", "x", 0.1, 0, None, "b/y")], figures)
+  assert [(round(x.value, 9), x.spread, x.holds) for x in found] == [(0.7, 0, True), (0.3, 0, False), (0.9, 0.3, False)]
+  assert [x.claim.what for x in found] == ["x - y", "x - b/x", "x"] and [x.what for x in missing] == ["x - b/y"]
+  text = tables.text(*testbeds.table(found))
+  assert "x - b/x" in text and "0.700" in text
+
+
+def test_a_range_that_was_not_stated_says_so():
+  found, _ = testbeds.compare([Claim("a", "b", 0.0, None, 0.05, "", True)], {"a/b": 0.01})
+  assert "at most 0.05 (ours)" in tables.text(*testbeds.table(found))
+
+
 def test_what_was_not_measured_is_said():
   claims = [Claim("a", "b", 1.0), Claim("a", "c", 2.0)]
   found, missing = testbeds.compare(claims, {"a/b": 0.0})
@@ -48,9 +63,10 @@ def test_a_testbed_has_a_config_whose_rows_its_figures_name(bed):
   attacked = {f"{row} + {name}" for row in rows for name in config.get("attack", {})}
   named, unstated = {one.row for one in bed.figures} - attacked, UNSTATED.get(bed.id, set())
   assert named | unstated == rows and not named & unstated
-  pairs = [(one.row, one.score) for one in bed.figures]
+  pairs = [(one.row, one.what) for one in bed.figures]
+  assert all(one.minus.rpartition("/")[0].rpartition("/")[0] in rows | attacked for one in bed.figures if one.minus)
   assert len(pairs) == len(set(pairs)) and len(config.seeds) == 3
-  for one in bed.figures:  # the figure that was claimed lies in its own range
+  for one in (one for one in bed.figures if one.value is not None):  # a figure lies in its own range
     assert (one.low is None or one.low <= one.value) and (one.high is None or one.value <= one.high), one
 
 
