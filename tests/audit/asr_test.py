@@ -29,7 +29,7 @@ def test_a_model_that_knows_them_by_heart_is_told_from_one_that_never_saw_them(b
 
 def test_samples_are_drawn_and_not_taken_in_the_order_of_the_file(by_heart, monkeypatch):
   asked, seen = by_heart[1], []
-  monkeypatch.setattr(asr, "attack", lambda learned, asked, trees, seed: seen.append((*learned, *asked)) or 0.5)
+  monkeypatch.setattr(asr, "told", lambda learned, asked, trees, seed: seen.append((*learned, *asked)) or 0.5)
   asr.success(asked.subject, asked.data, draws=2)
   assert [[len(part) for part in draw] for draw in seen] == [[30, 40, 30, 40]] * 2  # of 50 in `retain`, 80 in `test`
   rows = lambda *parts: sorted(map(tuple, np.concatenate(parts).tolist()))
@@ -46,10 +46,10 @@ def test_either_kind_weighs_the_same_and_nothing_to_tell_by_is_a_coin():
   rng = np.random.default_rng(0)
   draw = lambda n, shift: rng.normal(size=(n, 3)) + shift
   few, many = draw(20, 4), draw(200, 0)
-  assert asr.attack((few, many), (draw(10, 4), draw(300, 0)), trees=10) > 0.9
-  assert asr.attack((few, many), (draw(10, 0), draw(300, 0)), trees=10) == pytest.approx(0.5, abs=0.1)
-  assert asr.attack((few, many), (draw(10, 0), draw(300, 4)), trees=10) < 0.1  # the other way round
-  assert asr.attack((np.ones((4, 2)), np.ones((9, 2))), (few[:, :2], many[:, :2])) == 0.5
+  assert asr.told((few, many), (draw(10, 4), draw(300, 0)), trees=10) > 0.9
+  assert asr.told((few, many), (draw(10, 0), draw(300, 0)), trees=10) == pytest.approx(0.5, abs=0.1)
+  assert asr.told((few, many), (draw(10, 0), draw(300, 4)), trees=10) < 0.1  # the other way round
+  assert asr.told((np.ones((4, 2)), np.ones((9, 2))), (few[:, :2], many[:, :2])) == 0.5
 
 
 def test_numbers_and_sets_out_of_range_are_refused(by_heart):

@@ -77,7 +77,7 @@ def success(
   for draw in range(draws):
     rng = np.random.default_rng((seed, draw))
     inside, outside = retain[rng.permutation(len(retain))[: len(forget)]], rng.permutation(never)
-    found.append(attack((inside, outside[:half]), (forget, outside[half:]), trees, seed))
+    found.append(told((inside, outside[:half]), (forget, outside[half:]), trees, seed))
   return float(np.mean(found)), len(forget) + len(never) - half
 
 
@@ -86,7 +86,7 @@ def sorted_softmax(said: Outputs) -> np.ndarray:
   return np.sort(np.exp(said.log_probs()), axis=-1)
 
 
-def attack(learned: Sequence[np.ndarray], asked: Sequence[np.ndarray], trees: int = 100, seed: int = 0) -> float:
+def told(learned: Sequence[np.ndarray], asked: Sequence[np.ndarray], trees: int = 100, seed: int = 0) -> float:
   """The share of right answers of boosted trees, in [0, 1], either kind with weight 1/2, in learning and in asking.
 
   Args:
