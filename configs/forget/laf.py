@@ -36,40 +36,60 @@ from ml_collections import ConfigDict
 
 from configs.common import RETRAINED, sizes
 
+TASKS = {"samples": "small", "noisy": "small", "samples_full": "full", "noisy_full": "full"}  # the others: a class
+HIGH, LOW = tuple(range(5, 10)), tuple(range(5))
+
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`; `hard` forgets the eight, with the rates it takes and with those of the zero."""
-  size, pick = sizes(arg, "hard")
+  asked, _ = sizes(arg, "hard", *TASKS)
+  size, pick = sizes(TASKS.get(asked, asked), "hard")
+  task = asked.removesuffix("_full") if asked in TASKS else "class"
   config = ConfigDict()
-  config.title = f"Label-agnostic forgetting ({size})"
+  config.title = f"Label-agnostic forgetting ({asked})"
   config.seeds = pick(tiny=(0,), small=(0, 1), full=(0,))
   rates = dict(rate=3e-4, align_rate=1e-3, tau=20.0)
   if size == "full":
-    config.data = dict(name="data.tfds", source="cifar10", path="", forget_classes=(0,))
+    config.data = dict(name="data.tfds", source="cifar10", path="")
     config.model = dict(name="models.resnet", depth=18, stem="cifar", code=256)
     config.train = dict(
       name="train.supervised", steps=20 * 1563, batch_size=32, rate=1e-4, weight_decay=1e-4, augment=("crop:4", "flip"),
     )
-    fit = dict(latent=16, widths=(128, 32), fit_steps=15630, fit_forget_steps=1563, steps=40 * 156)
-    rates = dict(rate=1e-5, align_rate=5e-5, tau=20.0)
+    batches = dict(samples=312, noisy=468).get(task, 156)  # of D_f, 32 each
+    fit = dict(latent=16, widths=(128, 32), fit_steps=15630, fit_forget_steps=10 * batches, steps=40 * batches)
+    rates = dict(rate=1e-5, align_rate=5e-5 if task == "class" else 4e-5, tau=5.0 if task == "noisy" else 20.0)
   else:
-    digit = 8 if size == "hard" else 0
-    config.data = dict(name="data.embedded", source="digits", train=1297, test=500, forget_classes=(digit,))
+    config.data = dict(name="data.embedded", source="digits", train=1297, test=500)
     config.model = dict(name="models.mlp", widths=(128,), code=32)
     config.train = dict(name="train.supervised", steps=pick(tiny=400, small=1200), batch_size=32, rate=1e-3)
     fit = dict(
       latent=8, widths=(32, 16), fit_steps=pick(tiny=600, small=2400), fit_forget_steps=pick(tiny=400, small=1200),
       steps=pick(tiny=100, small=160),
     )
+  config.reference = RETRAINED
+  config.measure = dict(utility=dict(name="audit.utility"), asr=dict(name="audit.asr"))
   laf = dict(name="forget.laf", **fit, **rates)
+  if task == "class":
+    config.data.forget_classes = (8,) if size == "hard" else (0,)
+  elif task == "samples":
+    config.data.update(forget_share=0.4, forget_classes=HIGH)
+  else:
+    config.data.update(noise=0.6, noise_classes=LOW)
+    config.select = dict(wrong=dict(name="data.splits", how="set", rows="noisy"))
+    config.measure.correct = dict(name="audit.utility", label="correct_label", sets=("forget",))
+    if size != "full":
+      config.train.steps = 3600  # in 1200 no more than a sixth of the wrong labels is learned
+  if asked in ("samples", "noisy"):
+    own = dict(samples=dict(rate=3e-4, align_rate=2e-3), noisy=dict(rate=2e-3, align_rate=3e-3))[asked]
+    laf.update(own, tau=5.0, steps=640)
+  noise = dict(name="forget.weight_noise", size=0.5 if task == "class" else 0.3)
   if size == "hard":
     config.method = dict(laf=dict(laf, rate=1e-3, align_rate=3e-3, tau=5.0), laf_gentle=laf)
+  elif task != "class":
+    config.method = dict(laf=laf, laf_r=dict(laf, repair_steps=pick(small=40, full=1400)), noise=noise)
   else:
     config.method = dict(
       laf=laf, linear=dict(laf, decoder_out="linear"), laf_r=dict(laf, repair_steps=pick(tiny=20, small=40, full=1400)),
-      only_align=dict(laf, extract=False), only_extract=dict(laf, align=False),
-      noise=dict(name="forget.weight_noise", size=0.5),
+      only_align=dict(laf, extract=False), only_extract=dict(laf, align=False), noise=noise,
     )
-  config.reference = RETRAINED
-  config.measure = dict(name="audit.utility")
   return config

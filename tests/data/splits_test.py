@@ -91,12 +91,12 @@ def test_forget_by_class_parts_the_test_set_alike(data):
   assert set(bare.sets) == {"train", "forget", "retain"}
 
 
-def test_data_is_asked_to_forget_a_share_or_classes_and_not_both(data):
+def test_data_is_asked_to_forget_a_share_or_classes(data):
   assert splits.forget(data) is data
   shared = splits.forget(data, share=0.25, seed=1).sets["forget"]
   assert np.array_equal(shared, splits.forget_share(data, 0.25, seed=1).sets["forget"])
   assert partition(splits.forget(data, classes=(2,)), data) == {row for row in range(48) if row % 3 == 2}
-  wrong = [("share", {"share": 0.5, "classes": (1,)}), ("share", {"share": 1.0}), ("classes", {"classes": (7,)})]
+  wrong = [("share", {"share": 1.0, "classes": (1,)}), ("share", {"share": 1.0}), ("classes", {"classes": (7,)})]
   for field, asked in wrong:
     with pytest.raises(Invalid, match=f"data.forget_{field}"):
       splits.forget(data, **asked)
@@ -106,6 +106,28 @@ def test_forget_by_share_takes_the_share_and_depends_on_the_seed(data):
   first, second = (partition(splits.forget_share(data, 0.25, seed=s), data) for s in (0, 1))
   assert len(first) == 12 and first != second
   assert partition(splits.forget_share(data, 0.25, seed=0), data) == first
+
+
+def test_a_share_of_each_class_is_that_many_rows_of_each_and_none_of_the_others(data):
+  out = splits.forget(data, share=0.4, classes=(2, 1, 2), seed=3)
+  forget = partition(out, data)
+  assert np.bincount(data.arrays["label"][list(forget)], minlength=3).tolist() == [0, 6, 6]  # of 16 each
+  assert out.sets["test"] is data.sets["test"] and "forget_test" not in out.sets  # the test set stays whole
+  asked, request = splits.select(share=0.4, classes=(1, 2), seed=3), Request(None, data)
+  assert partition(asked.finish(asked.init(jax.random.key(0), request), request).data, data) == forget
+  assert partition(splits.forget(data, share=0.4, classes=(1, 2), seed=4), data) != forget
+  places = [sorted(row // 3 for row in forget if row % 3 == c) for c in (1, 2)]
+  assert places[0] != places[1]  # each class is drawn by itself
+
+
+@pytest.mark.parametrize("asked, said", [
+  (dict(share=0.4, classes=(1, 7)), r"data.forget_classes = \[1, 7\]: name classes with rows; \[7\] have none"),
+  (dict(share=0.01, classes=(1,)), "data.forget_share = 0.01: give a share of 16 rows"),
+  (dict(share=1.0, classes=(1,)), "data.forget_share = 1.0: give a share below 1"),
+])
+def test_a_share_of_classes_that_is_no_row_is_named(data, asked, said):
+  with pytest.raises(Invalid, match=said):
+    splits.forget(data, **asked)
 
 
 def test_forget_by_index_means_identities_not_positions(data):

@@ -20,7 +20,8 @@ LOOPED = (0, 6, 8, 9)  # drawn with a closed stroke; handwritten fours are mostl
 def data(
   source: str = "mnist5k", train: int = 0, test: int = 0, seed: int = 0, size: int = 0, channels: int = 1,
   forget_share: float = 0.0, forget_classes: Sequence[int] = (), known: int = 0, noise: float = 0.0,
-) -> Data:
+  noise_classes: Sequence[int] = (),
+) -> Data:  # fmt: skip
   """Handwritten digits with four labellings of the same pictures.
 
   Labellings: `label` (the digit, 10 classes), `parity` (even, odd), `loops` (0, 6, 8, 9 have a closed
@@ -34,12 +35,14 @@ def data(
     seed: names the split.
     size: side in pixels to resize to (bilinear); 0 keeps the source's.
     channels: 1, or 3 for the grey value repeated.
-    forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole digits. Adds the sets
-      `forget` and `retain`, and for digits `forget_test` and `retain_test`.
+    forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole digits, or with both that
+      share of each of these digits. Adds the sets `forget` and `retain`, and for whole digits `forget_test` and
+      `retain_test`.
     known: rows of a further set `known`, outside `train` and `test`: what somebody has of clean pictures. They come out
       of the rows that are not asked for, and out of `train` where all are.
     noise: share of `train` whose `label` (not the other labellings) is moved to another class; these rows are the set
-      `noisy`.
+      `noisy`, and `correct_label` is the digit.
+    noise_classes: the digits of which this is a share each; empty: of all together.
   Returns:
     Data with `image` uint8 `[n, size, size, channels]`, the labellings int32 `[n]`, and `index`, the
     row in the source: the same picture has the same index whatever the split.
@@ -64,7 +67,7 @@ def data(
   labels, names = _labellings(digit[rows])
   arrays = {"image": np.repeat(image, channels, axis=-1), **labels, "index": rows.astype(np.int32)}
   found = Data(arrays, sets, {"source": source, "labels": names})
-  found = noisy.labels(splits.known(found, known, seed), noise, seed)
+  found = noisy.labels(splits.known(found, known, seed), noise, seed, classes=noise_classes)
   return splits.forget(found, forget_share, forget_classes, seed)
 
 

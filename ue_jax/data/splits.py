@@ -104,11 +104,48 @@ def forget_classes(
 
 
 def forget_share(
-  data: Data, share: float, seed: int = 0, *, within: str = "train", field: str = "select.share"
-) -> Data:
-  """Sets `forget` (a random share of `within`) and `retain` (its other rows); `field` names the share in errors."""
+  data: Data, share: float, seed: int = 0, *, classes: Sequence[int] = (), label: str = "label", within: str = "train",
+  field: str = "select.share",
+) -> Data:  # fmt: skip
+  """Sets `forget` (a random share of `within`) and `retain` (its other rows); `field` names the share in errors.
+
+  With `classes`: that share of each of these classes of `label`, and nothing of the others. The test set stays whole.
+  """
   rows = _rows(data, within)
-  return _forget(data, rows, _random(rows, share, seed, field), field, share)
+  if not len(classes):
+    return _forget(data, rows, _random(rows, share, seed, field), field, share)
+  fix = "give a share below 1; for whole classes leave the share out, so that the test set is parted, too"
+  require(share != 1, field, share, fix)
+  found = of_classes(rows, _labels(data, label)[rows], share, classes, seed, name="splits/share", field=field)
+  return _forget(data, rows, found, field, share)
+
+
+def of_classes(
+  rows: np.ndarray, labels: np.ndarray, share: float, classes: Sequence[int], seed: int = 0, *,
+  name: str = "splits/share", field: str = "share", classes_field: str = "",
+) -> np.ndarray:  # fmt: skip
+  """A random share of each of some classes: round(share * rows of the class) of its rows.
+
+  Args:
+    rows: positions `[n]`.
+    labels: integers `[n]`, their classes.
+    share: above 0, at most 1.
+    classes: at least one; naming one twice is naming it.
+    seed: names the choice.
+    name: of the random stream, one a class.
+    field: names the share in errors.
+    classes_field: names the classes; empty: `field` with `classes` in the place of `share`.
+  Returns:
+    int32 `[m]`, ascending.
+  Raises:
+    Invalid: for a class without rows, or a share that is no row of one of them.
+  """
+  classes_field = classes_field or field.replace("share", "classes")
+  missing = sorted(set(classes) - set(labels.tolist()))
+  fix = f"name classes with rows; {missing} have none"
+  require(len(classes) > 0 and not missing, classes_field, list(classes), fix)
+  parts = [_random(rows[labels == c], share, seed, field, f"{name}/{c}") for c in sorted(set(classes))]
+  return np.sort(np.concatenate(parts))
 
 
 def forget_unseen(data: Data, rows: int, seed: int = 0, *, within: str = "train", unseen: str = "test") -> Data:
@@ -150,19 +187,17 @@ def forget_set(data: Data, name: str, *, within: str = "train") -> Data:
 def forget(data: Data, share: float = 0.0, classes: Sequence[int] = (), seed: int = 0, unseen: int = 0) -> Data:
   """The data as `forget_share`, `forget_classes` or `forget_unseen` gives it; unchanged for 0, no class and 0.
 
-  For factories of data with these arguments.
+  For factories of data with these arguments. A share and classes: that share of each of these classes.
 
   Raises:
-    Invalid: for several at once, or if `forget` or `retain` would be empty.
+    Invalid: for unseen rows beside one of the others, or if `forget` or `retain` would be empty.
   """
-  both = share and len(classes)
-  require(not both, "data.forget_share", share, "set it to 0, or name no forget_classes: one of the two")
   require(not (unseen and (share or len(classes))), "data.forget_unseen", unseen, "set it to 0, or the others to none")
   if unseen:
     return forget_unseen(data, unseen, seed)
-  if len(classes):
-    return forget_classes(data, classes, field="data.forget_classes")
-  return forget_share(data, share, seed, field="data.forget_share") if share else data
+  if share:
+    return forget_share(data, share, seed, classes=classes, field="data.forget_share")
+  return forget_classes(data, classes, field="data.forget_classes") if len(classes) else data
 
 
 def select(
@@ -172,16 +207,16 @@ def select(
   """Request -> Request: names the sets `forget` and `retain` inside the set `within`.
 
   Args:
-    how: `share` (a random share), `class` (whole classes of `label`), `index` (identities) or `set` (another set of the
-      data).
-    share, classes, index, rows: the one that `how` reads; the set `noisy` holds the rows with a wrong label.
+    how: `share` (a random share; with `classes` of each of these), `class` (whole classes of `label`), `index`
+      (identities) or `set` (another set of the data).
+    share, classes, index, rows: what `how` reads; the set `noisy` holds the rows with a wrong label.
     label: the labelling of `classes`; a finer one than is trained on asks for sub-classes.
     seed: names the random share.
   Raises:
     Invalid: for an unknown `how`, or if either set would be empty.
   """
   ways = {
-    "share": lambda data: forget_share(data, share, seed, within=within),
+    "share": lambda data: forget_share(data, share, seed, classes=classes, label=label, within=within),
     "class": lambda data: forget_classes(data, classes, label=label, within=within),
     "index": lambda data: forget_index(data, index, within=within),
     "set": lambda data: forget_set(data, rows, within=within),
@@ -211,10 +246,10 @@ def _labels(data: Data, label: str) -> np.ndarray:
   return np.asarray(data.arrays[label])
 
 
-def _random(rows: np.ndarray, share: float, seed: int, field: str) -> np.ndarray:
+def _random(rows: np.ndarray, share: float, seed: int, field: str, name: str = "splits/share") -> np.ndarray:
   count = round(float(share) * len(rows)) if 0 <= share <= 1 else -1
   require(count > 0, field, share, f"give a share of {len(rows)} rows, above 0 and at most 1, that is at least one row")
-  return np.sort(rows[stream.permutation(seed, "splits/share", len(rows))[:count]]).astype(np.int32)
+  return np.sort(rows[stream.permutation(seed, name, len(rows))[:count]]).astype(np.int32)
 
 
 def _forget(data: Data, rows: np.ndarray, forget: np.ndarray, field: str, value) -> Data:

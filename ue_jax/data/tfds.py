@@ -9,7 +9,7 @@ import numpy as np
 
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
-from ue_jax.data import fitting, folder, splits, stream
+from ue_jax.data import fitting, folder, noisy, splits, stream
 
 ANIMALS = (2, 3, 4, 5, 6, 7)  # classes of CIFAR-10: bird, cat, deer, dog, frog, horse
 _CHUNK = 512
@@ -18,7 +18,7 @@ _CHUNK = 512
 def data(
   source: str = "cifar10", path: str = "", train: int = 0, test: int = 0, seed: int = 0, size: int = 0,
   channels: int = 0, forget_share: float = 0.0, forget_classes: Sequence[int] = (), forget_unseen: int = 0,
-  known: int = 0,
+  known: int = 0, noise: float = 0.0, noise_classes: Sequence[int] = (),
 ) -> Data:  # fmt: skip
   """A prepared picture set, decoded once.
 
@@ -31,11 +31,14 @@ def data(
     seed: names the choice.
     size: side of the centre square to resize to, in pixels; 0 keeps the pictures, which must then be equal in size.
     channels: 1 (grey: the luma of colours), 3 (grey repeated), or 0 to keep those of the set.
-    forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole classes of `label`. Adds
-      the sets `forget` and `retain`, and for classes `forget_test` and `retain_test`.
+    forget_share, forget_classes: what is to be forgotten: a random share of `train`, or whole classes of `label`, or
+      with both that share of each of these classes. Adds the sets `forget` and `retain`, and for whole classes
+      `forget_test` and `retain_test`.
     forget_unseen: instead: that many pictures of `test` are moved into `train`, and are what is to be forgotten. To
       weights that were trained on the split they are new.
     known: rows of a further set `known`, taken out of `train`: what somebody has of clean pictures.
+    noise, noise_classes: share of `train` (of each of these classes) whose `label` is moved to another class; these
+      rows are the set `noisy`, and `correct_label` is what it was.
   Returns:
     Data with `image` uint8 `[n, height, width, 1 or 3]`, one labelling for each class label of the set
     (the first by name also as `label`, unless there is one), for cifar10 also `animal`; `index` counts the
@@ -63,7 +66,8 @@ def data(
   arrays = {"image": arrays.pop(image), **arrays, "index": np.concatenate(index).astype(np.int32)}
   sets = {name: np.arange(ends[i], ends[i + 1], dtype=np.int32) for i, name in enumerate(("train", "test"))}
   found = _named(Data(arrays, sets, {"source": f"tfds/{source}"}), builder, labels, source)
-  return splits.forget(splits.known(found, known, seed), forget_share, forget_classes, seed, forget_unseen)
+  found = noisy.labels(splits.known(found, known, seed), noise, seed, classes=noise_classes)
+  return splits.forget(found, forget_share, forget_classes, seed, forget_unseen)
 
 
 def _builder(source: str, path: str) -> Any:
