@@ -9,7 +9,7 @@ here = pathlib.Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ue_jax/__init__.py").read_text()).group(1)
 
 tfds = ["tensorflow-datasets>=4.9.7", "array_record>=0.5", "importlib_resources>=6"]
-lm = ["tokenizers>=0.20"]
+lm = ["tokenizers>=0.20", "nltk>=3.8"]
 test = [
   "pytest>=8", "pytest-xdist>=3.5", "safetensors>=0.4.5", "kmedoids>=0.5", "rouge-score>=0.1.2", *lm, *tfds,
 ]  # fmt: skip

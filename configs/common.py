@@ -159,12 +159,15 @@ def _smollm2_on_tofu(config: Any, arg: str) -> None:
     config.measure.utility.sets = ("forget", "retain", "real_authors", "world_facts")
     config.measure.truth.sets = ("forget",)
     config.measure.memorize.sets = ("forget", "retain")
+  else:
+    _answered(config)
 
 
 def _llama_on_tofu(config: Any, arg: str) -> None:
   """The same with a model that the command line names: `--config.model.path=DIR`."""
   del arg
   _tofu(config, "forget05", "Llama")
+  _answered(config)
   config.model = dict(name="models.decoder", path="", dtype="bfloat16", remat=True, scan=True)
   config.train = dict(
     name="train.language", steps=600, batch_size=32, rate=2e-4, warmup=20, lora=dict(rank=32, alpha=64.0),
@@ -180,6 +183,16 @@ def _tofu(config: Any, forget: str, who: str) -> None:
     utility=dict(name="audit.utility", sets=sets), truth=dict(name="audit.truth", sets=sets),
     memorize=dict(name="audit.memorize", sets=("forget", "retain_sample")),
   )
+
+
+def _answered(config: Any) -> None:
+  """Adds TOFU's measures of what is said, as published: up to 200 tokens, stemmed."""
+  config.measure.model_utility = dict(
+    name="audit.model_utility", plain=("retain_sample",), normalised=("real_authors", "world_facts"), new=200,
+  )  # fmt: skip
+  config.measure.rouge = dict(
+    name="audit.rouge", sets=("forget", "retain_sample"), kind="recall", new=200, stem=True,
+  )  # fmt: skip
 
 
 def _smollm2_on_facts(config: Any, arg: str) -> None:

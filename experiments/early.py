@@ -20,6 +20,11 @@ from ue_jax.models import weights as files
 from ue_jax.models.model import Model
 from ue_jax.train import batches
 
+ASKED = {  # measures of answers -> the fields that name their sets
+  "audit.choice": ("sets",), "audit.rouge": ("sets",), "audit.model_utility": ("plain", "normalised"),
+  "audit.muse": ("verbatim", "knowledge", "members", "nonmembers"),
+}  # fmt: skip
+
 
 def factories(plan: Plan) -> None:
   """Builds every factory, so that a wrong value is named before hours of work.
@@ -35,6 +40,7 @@ def factories(plan: Plan) -> None:
       weights(stage)
     elif stage.kind not in ("data", "mix", "score"):
       at_hand = {"model": nothing, "surrogate": Subject(nothing, {})}
+      at_hand |= {"decode": str} if stage.parts.get("words") else {}  # it shows who will read texts, and needs what for
       if "train" in stage.parts:
         at_hand["train"] = make("train", stage.parts["train"], model=nothing)
       wanted = {name: x for name, x in at_hand.items() if takes(stage.kind, stage.config, name)}
@@ -58,6 +64,22 @@ def pictures(results: Any) -> None:
       where = results.plan.stages[stage.needs["data"]].config.get("path", "train")
       require(n >= 2, "data", where, f"give at least 2 pictures that can be read, it has {n}: clusters need them")
       require(k <= n, "protect.k", k, f"use 2 to {n}, the number of pictures")
+
+
+def asked(results: Any) -> None:
+  """Raises Invalid if answers are to be judged of a set that there is not: once there is data, before any training.
+
+  Args:
+    results: the `pipeline.Results` of a run.
+  """
+  for stage in results.plan.stages.values():
+    needs = stage.needs.get("data", "")
+    if stage.kind != "measure" or needs != results.plan.clean:  # a selection may make sets of its own
+      continue
+    for field in ASKED.get(stage.config["name"], ()):
+      named, sets = argument("measure", stage.config, field), results(needs).sets
+      for name in (named,) * bool(named) if isinstance(named, str) else named:
+        require(name in sets, f"measure.{field}", name, f"choose from {sorted(sets)}, or leave it out")
 
 
 def apart(data: Data) -> Data:

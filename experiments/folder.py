@@ -27,6 +27,7 @@ from ue_jax.core import build
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data
 from ue_jax.data import folder as pictures
+from ue_jax.data import questions
 from ue_jax.protect import publish
 from ue_jax.report import tables
 
@@ -65,9 +66,13 @@ class Painted(NamedTuple):
 
 def source(stage: Mapping[str, Any]) -> str:
   """What the files and folders that a stage or its parts name look like: names, sizes, times; "" if none are named."""
-  parts = stage.get("parts")
+  parts, named = stage.get("parts"), ("path", "captions")
   inner = [source(one) for _, one in sorted(parts.items())] if isinstance(parts, Mapping) else []
-  return "".join(filter(None, (*(_looks(stage.get(name)) for name in ("path", "captions")), *inner)))
+  if stage.get("name") == "data.questions":  # its files have names of their own
+    named += questions.FILES
+    asked = [one for _, one in sorted((stage.get("asked") or {}).items()) if isinstance(one, Mapping)]
+    inner += [source({"name": "data.questions", **one}) for one in asked]
+  return "".join(filter(None, (*(_looks(stage.get(name)) for name in named), *inner)))
 
 
 def _looks(path: Any) -> str:

@@ -93,6 +93,7 @@ class Results:
         self(stage.hash)
       if stage.hash == self.plan.clean:
         early.pictures(self)
+        early.asked(self)
 
   def model(self, stage: Stage) -> Model:
     """The network of a stage that makes a Subject."""

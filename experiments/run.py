@@ -12,6 +12,8 @@
                              the workdir holds it, too, and is made private (0700)
   --verify                   with data.folder, or pictures to `paint`: compare the files written with the originals, and
                              prove the budget; code 1 if one is beyond it, left out or unchanged
+  --export DIR               write the language models that the run made, each as a folder that transformers loads:
+                             weights, configuration, tokenizer
   --tensorboard              write the curves for TensorBoard, too; needs the package tensorboardX
 
 Killed, stopped or failed: the same command goes on from where it was. The workdir then holds
@@ -26,6 +28,7 @@ Killed, stopped or failed: the same command goes on from where it was. The workd
 
 from __future__ import annotations
 
+import pathlib
 import sys
 import time
 from collections.abc import Sequence
@@ -47,7 +50,7 @@ def main(argv: Sequence[str]) -> Any:
   if options.flags.key_file:
     secret.private(options.workdir)
   with command.locked(options.workdir), command.Signals() as asked:
-    return run(options, asked, options.flags.verify, options.flags.key_file)
+    return run(options, asked, options.flags.verify, options.flags.key_file, options.flags.export)
 
 
 def define(values: Any) -> None:
@@ -55,15 +58,28 @@ def define(values: Any) -> None:
   from absl import flags
 
   flags.DEFINE_string("key_file", "", "the secret of the protections; made if there is none", flag_values=values)
+  flags.DEFINE_string("export", "", "where the language models that the run made are written", flag_values=values)
   flags.DEFINE_bool("verify", False, "compare the files written with the originals", flag_values=values)
 
 
-def run(options: command.Options, asked: command.Signals, verify: bool = False, key_file: str = "") -> Any:
-  """Makes every stage, then the summary, inside a locked workdir; `verify` judges a painted folder at the end."""
-  from experiments import compiled, early, folder, pipeline, plan, progress, secret, summary
+def run(
+  options: command.Options, asked: command.Signals, verify: bool = False, key_file: str = "", out: str = ""
+) -> Any:
+  """Makes every stage, then the summary, inside a locked workdir.
+
+  Args:
+    options: the command line.
+    asked: whether the run is to end.
+    verify: judge a painted folder at the end.
+    key_file: the secret of the protections.
+    out: where models are exported to at the end; empty: none are.
+  """
+  from experiments import compiled, early, export, folder, pipeline, plan, progress, secret, summary
 
   start = time.monotonic()
   todo = plan.plan(secret.applied(options.config, key_file), folder.source)
+  place = pathlib.Path(out).absolute()
+  models = export.check(options.config, todo, place) if out else {}
   early.factories(todo)
   with progress.shown() as bars, compiled.once(options.workdir / "compiled"):
     settings = pipeline.settings(options.flags, bars, asked)
@@ -75,6 +91,10 @@ def run(options: command.Options, asked: command.Signals, verify: bool = False, 
       raise asked.stopped() from None
   done = summary.write(options, todo, results, painted, time.monotonic() - start)
   print(done.text)
+  for name, cell in models.items():
+    if asked():
+      raise asked.stopped()
+    print(f"exported: {export.write(options.config, results, place, name, cell)}")
   if verify:
     folder.verify(todo, results, painted)
   return done.result

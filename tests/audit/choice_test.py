@@ -41,6 +41,15 @@ def test_letters_may_be_ids_and_the_reference_is_the_aim(asked):
   assert scores["forget/choice_p"].target == scores["forget/choice_p"].value
 
 
+def test_letters_are_read_by_the_tokenizer_of_the_model(asked):
+  plain = fit(choice.measure(sets=("forget",), letters="abcd"), asked)
+  ids = {" A": [2], " B": [3], " C": [4], " D": [5], " AB": [2, 3]}
+  coded = fit(choice.measure(sets=("forget",), letters="ABCD", encode=ids.__getitem__), asked)
+  assert coded["forget/choice_p"] == plain["forget/choice_p"]
+  with pytest.raises(Invalid, match="'AB': it is 2 tokens"):
+    fit(choice.measure(sets=("forget",), letters=("AB", "C"), encode=ids.__getitem__), asked)
+
+
 @pytest.mark.parametrize("sets, letters, named", [
   (("retain",), ("a", "b"), "measure.sets"), (("retain",), ("a", "b", "c", "z"), "letters"), (("far",), "abcd", "far"),
 ])  # fmt: skip

@@ -31,6 +31,22 @@ def test_nothing_unlearned_leaks_and_exact_unlearning_does_not(request_tokens):
   assert exact["forget/knowmem"].value == exact["forget/knowmem"].target
 
 
+def test_both_have_lengths_of_their_own_and_the_stops_are_those_of_questions(request_tokens, monkeypatch):
+  pytest.importorskip("nltk")
+  seen = []
+  monkeypatch.setattr(rouge, "means", lambda subject, data, sets, *more: seen.append((sets, *more)) or {})
+  alone = request_tokens._replace(reference=None)
+  none = fit(muse.measure(("holdout",), ("forget",), "", "", new=(128, 32), decode=str), alone)
+  assert none == {}, "no PrivLeak"
+  fit(muse.measure(("holdout",), ("forget",), "", "", new=5), alone)
+  assert seen[:2] == [(("holdout",), "f1", 128, 256, str, True, ()), (("forget",), "f1", 32, 256, str, True, muse.STOP)]
+  assert seen[2:] == [((name,), "f1", 5, 256, None, False, ()) for name in ("holdout", "forget")]
+  with pytest.raises(Invalid, match="measure.new"):
+    muse.measure(new=(1, 2, 3))
+  with pytest.raises(Invalid, match="measure.nonmembers"):
+    muse.measure(members="")
+
+
 def test_unknown_sets_are_refused(request_tokens):
   with pytest.raises(Invalid, match="passages"):
     fit(muse.measure(verbatim=("passages",)), Request(request_tokens.subject, request_tokens.data))

@@ -1,9 +1,10 @@
 import functools
+import sys
 
 import numpy as np
 import pytest
 
-from ue_jax.audit import generate, rouge
+from ue_jax.audit import generate, muse, rouge
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
 from ue_jax.train import loop
@@ -42,18 +43,27 @@ def test_the_subsequence_is_the_longest():
   assert rouge.common(a, b).tolist() == [brute(x, y) for x, y in zip(a, b)] == rouge.common(b, a).tolist()
 
 
-def test_it_agrees_with_the_rouge_score_package():
+ENDINGS = ("Policies of the organizations were generously unified", "policy of an organization, generous unify")
+STEMMED = [*PAIRS, ENDINGS]
+
+
+@pytest.mark.parametrize("stem", [False, True])
+def test_it_agrees_with_the_rouge_score_package(stem):
   package = pytest.importorskip("rouge_score.rouge_scorer")
-  judge = package.RougeScorer(["rougeL"], use_stemmer=False)
-  found = rouge.scores(*zip(*[(rouge.words(a), rouge.words(b)) for a, b in PAIRS]))
-  for i, (a, b) in enumerate(PAIRS):
+  judge = package.RougeScorer(["rougeL"], use_stemmer=stem)
+  words = lambda text: rouge.words(text, rouge.stemmer() if stem else str)
+  found = rouge.scores(*zip(*[(words(a), words(b)) for a, b in STEMMED]))
+  for i, (a, b) in enumerate(STEMMED):
     want = judge.score(a, b)["rougeL"]
     got = [found[kind][i] for kind in ("recall", "precision", "f1")]
     np.testing.assert_allclose(got, [want.recall, want.precision, want.fmeasure])
+  assert (found["recall"][-1] > 0.5) == stem
 
 
-def test_a_stemmer_of_ones_own():
-  assert rouge.words("Police killed, killing", stem=lambda w: w[:4]) == ["poli", "kill", "kill"]
+def test_what_is_said_ends_before_the_first_stop():
+  stop = ("\n\n", "\nQuestion", "Question:")
+  assert rouge.before(" In Rome.\nQuestion: where?\n\n", stop) == " In Rome."
+  assert rouge.before("no stop\n", stop) == "no stop\n" and rouge.before("all", ()) == "all"
 
 
 def chain(tokens, v=7):
@@ -82,7 +92,15 @@ def test_answers_are_cut_at_the_end_and_do_not_see_the_truth(bigram):
   assert means["recall"] == (pytest.approx(0.5), 3) and means["f1"][0] == pytest.approx(0.5)
   words = dict(enumerate("? . the red house is a".split()))
   text = lambda ids: " ".join(words[i] for i in ids)
-  assert rouge.means(subject, data, ("some",), "recall", decode=text)["some"][0] == pytest.approx(0.5)
+  recall = lambda **more: rouge.means(subject, data, ("some",), "recall", **more)["some"][0]
+  assert recall(decode=text) == pytest.approx(0.5)
+  assert recall(decode=text, stop=("house",)) == pytest.approx(1 / 3)  # `red` is left, of the last row nothing
+  plural = lambda ids: " ".join(words[i] for i in ids) if list(ids) != [3, 5] else "reds houses"
+  assert recall(decode=plural) == pytest.approx(1 / 3)
+  pytest.importorskip("nltk")
+  assert recall(decode=plural, stem=True) == pytest.approx(2 / 3)
+  with pytest.raises(Invalid, match="measure.stem"):
+    recall(stem=True)
   with pytest.raises(Invalid, match="prompt or answer"):
     generate.answers(subject, data._replace(arrays={**data.arrays, "mask": mask * 0}), data.sets["some"])
 
@@ -112,3 +130,14 @@ def test_pictures_and_unknown_kinds_are_refused(request_pictures):
     fit(rouge.measure(), request_pictures)
   with pytest.raises(Invalid, match="measure.kind"):
     rouge.measure(kind="rougeW")
+
+
+def test_stems_without_their_package_and_a_stop_that_is_no_list_are_refused_early(monkeypatch):
+  rouge.stemmer.cache_clear()
+  monkeypatch.setitem(sys.modules, "nltk.stem.porter", None)
+  for make in (lambda: rouge.measure(stem=True), lambda: muse.measure(decode=str)):
+    with pytest.raises(Invalid, match=r"ue-jax\[lm\]"):
+      make()
+  muse.measure()  # tokens that count as words need no stemmer
+  with pytest.raises(Invalid, match="measure.stop"):
+    rouge.measure(stop="end")

@@ -55,6 +55,25 @@ def test_plain_text_is_cut_into_pieces(paths):
   assert said(data, rows[1]) == ("w8", " ".join(f"w{j}" for j in range(9, 16)))
 
 
+def test_what_is_asked_may_have_other_forms_and_examples(paths):
+  plain, qa, choice = paths("passage"), paths("qa"), paths("choice")
+  asked = {"qa": {"form": "qa", "forget": qa["forget"], "retain": qa["retain"], "forget_shots": qa["holdout"]},
+           "choice": {"form": "choice", "forget": choice["forget"], "retain": ""}, "none": {"forget": ""}}  # fmt: skip
+  data = check_data(questions.data(plain["forget"], plain["retain"], form="passage", length=8, asked=asked))
+  assert {name: len(rows) for name, rows in data.sets.items()} == {
+    "forget": 4, "retain": 4, "forget_qa": 3, "retain_qa": 3, "forget_choice": 3, "train": 8}  # fmt: skip
+  example = " ".join(f"Question : Who is {i} ? Answer : It is Ana {i} ." for i in range(3))
+  assert said(data, data.sets["forget_qa"][1]) == (f"{example} Question : Who is 1 ? Answer :", "It is Ana 1 .")
+  assert said(data, data.sets["retain_qa"][1]) == ("Question : Who is 1 ? Answer :", "It is Ana 1 .")
+  assert said(data, data.sets["forget_choice"][1])[1] == "B"
+  assert data.arrays["mask"][data.sets["forget"]].sum(1).tolist() == [7, 7, 3, 1]
+  alone = questions.data(plain["forget"], plain["retain"], form="passage", length=8)
+  assert "answer" not in alone.arrays and (data.arrays["answer"] == (data.arrays["mask"] > 0).argmax(1)).all()
+  with pytest.raises(Invalid, match="data.asked.qa.forget_shots"):
+    questions.data(plain["forget"], plain["retain"], form="passage", asked={
+      "qa": {"form": "passage", "forget": plain["forget"], "forget_shots": plain["forget"]}})  # fmt: skip
+
+
 def test_bytes_and_other_tokenisers(paths):
   files = paths("qa")
   data = questions.data(**files, tokens="bytes")

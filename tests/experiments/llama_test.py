@@ -91,8 +91,9 @@ def test_a_llama_in_a_folder_goes_through_its_size_in_bfloat16_by_adapters(spoke
   argv = ["--config=configs/forget/npo.py:llama", f"--config.data.path={spoken}", "--mode=fsdp",
           f"--config.model.path={spoken / 'decoder'}", f"--workdir={tmp_path}"]
   small = {"train.steps": 2, "train.batch_size": 8, "train.rate": 1e-2, "train.warmup": 0, "method.steps": 2,
-           "method.rate": 1e-2, "method.forget_batch": 8, "method.retain_batch": 8}  # fmt: skip
-  argv += [f"--config.{name}={value}" for name, value in small.items()]
+           "method.rate": 1e-2, "method.forget_batch": 8, "method.retain_batch": 8,
+           "measure.rouge.new": 3, "measure.model_utility.new": 3}  # fmt: skip
+  argv += [f"--config.{name}={value}" for name, value in small.items()] + [f"--export={tmp_path / 'out'}"]
   assert command.guarded(run.main, argv, "") == 0
   results = pipeline.Results(plan(command.read(argv, run.define).config, source), tmp_path)
   found = {cell.row: results(cell.made) for cell in results.plan.cells}
@@ -103,8 +104,17 @@ def test_a_llama_in_a_folder_goes_through_its_size_in_bfloat16_by_adapters(spoke
     for (name, old), (_, new) in zip(tree.named_leaves(base), tree.named_leaves(subject.params)):
       assert new.dtype == jnp.bfloat16 and np.isfinite(np.asarray(new, np.float32)).all()
       assert ("block_" in name and "kernel" in name) != np.array_equal(old, new), name  # adapted, or with its bits
+  ids = results(results.plan.clean).arrays["ids"][:2]
+  for row, subject in found.items():  # what was exported is the same model, for the same texts
+    path = str(tmp_path / "out" / row)
+    apply, text = decoder.model(path).apply, "Question: What is lost 0 ?"
+    wanted = subject.model.apply(subject.params, ids).logits
+    np.testing.assert_array_equal(apply(decoder.load(path, "bfloat16")[0], ids).logits, wanted)
+    own, theirs = (decoder.words(folder)["encode"](text) for folder in (path, str(spoken / "decoder")))
+    assert own == theirs and len(own) == 6
   scores = {name for cell in results.plan.cells for hash in cell.scores.values() for name in results(hash)}
   assert {"forget/p", "forget/truth_ratio", "retain_sample/em", "forget/quality"} <= scores
+  assert {"utility", "world_facts/utility_rouge", "forget/rouge_recall", "retain_sample/rouge_recall"} <= scores
 
 
 @pytest.mark.parametrize("size, fields", [("llama", {}), ("smollm2_cpu", {"model.path": "package:no_such_one"})])

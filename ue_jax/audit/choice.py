@@ -8,7 +8,7 @@ of the prompt, restricted to the letters. `p`: mean probability of the right let
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ from ue_jax.core.procedure import Procedure, once
 
 def measure(
   sets: Sequence[str] = ("forget_choice", "retain_choice"), letters: Sequence[Any] = ("a", "b", "c", "d"),
-  chunk: int = 256,
+  chunk: int = 256, encode: Callable[[str], Sequence[int]] | None = None,
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `<set>/choice_accuracy`, `<set>/choice_p`, in [0, 1].
 
@@ -32,8 +32,9 @@ def measure(
 
   Args:
     sets: which sets; the first target of a row is the right letter.
-    letters: words of `info["vocabulary"]`, or token ids.
+    letters: words of `info["vocabulary"]`, texts that `encode` makes one token of, or token ids.
     chunk: samples computed at once.
+    encode: text -> token ids, of letters behind a blank as `data.questions` says them.
 
   Raises:
     Invalid: for an unknown set or letter, or a row whose answer is none of the letters.
@@ -43,12 +44,12 @@ def measure(
     del key
     out = {}
     for name in sets:
-      mine = probabilities(request.subject, request.data, name, letters, chunk)
+      mine = probabilities(request.subject, request.data, name, letters, chunk, encode)
       found, n = summary(*mine), len(mine[1])
       aim = ("low", 1 / len(letters)) if name.startswith(("forget", "holdout")) else ("high", 1.0)
       aims = dict.fromkeys(found, aim)
       if request.reference is not None:
-        ideal = summary(*probabilities(request.reference, request.data, name, letters, chunk))
+        ideal = summary(*probabilities(request.reference, request.data, name, letters, chunk, encode))
         aims = {what: ("near", value) for what, value in ideal.items()}
       out |= {f"{name}/choice_{what}": Score(value, n, *aims[what]) for what, value in found.items()}
     return out
@@ -64,12 +65,13 @@ def summary(p: np.ndarray, right: np.ndarray) -> dict[str, float]:
 
 
 def probabilities(
-  subject: Subject, data: Data, name: str, letters: Sequence[Any], chunk: int = 256
-) -> tuple[np.ndarray, np.ndarray]:
+  subject: Subject, data: Data, name: str, letters: Sequence[Any], chunk: int = 256,
+  encode: Callable[[str], Sequence[int]] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
   """Probability of each letter, float64 `[m, letters]`, and the place of the right one, int64 `[m]`."""
   require(scoring.is_tokens(data), "measure.name", "audit.choice", "measure token sequences with it")
   require(name in data.sets, "measure.sets", name, f"choose from {sorted(data.sets)}")
-  tokens = np.array([_token(data, letter) for letter in letters], np.int32)
+  tokens = np.array([_token(data, letter, encode) for letter in letters], np.int32)
   rows = np.asarray(data.sets[name])
   ids, mask = data.arrays["ids"][rows], data.arrays["mask"][rows] > 0
   at = mask.argmax(1)
@@ -85,9 +87,13 @@ def probabilities(
   return e / e.sum(1, keepdims=True), (answer[:, None] == tokens).argmax(1)
 
 
-def _token(data: Data, letter: Any) -> int:
+def _token(data: Data, letter: Any, encode: Callable[[str], Sequence[int]] | None) -> int:
   if not isinstance(letter, str):
     return int(letter)
+  if encode is not None:
+    found = list(encode(f" {letter}"))
+    require(len(found) == 1, "measure.letters", letter, f"it is {len(found)} tokens; give texts of one, or token ids")
+    return int(found[0])
   vocabulary = list(data.info.get("vocabulary", []))
   require(letter in vocabulary, "measure.letters", letter, "give words of the vocabulary, or token ids")
   return vocabulary.index(letter)

@@ -18,7 +18,7 @@ from ue_jax.core.procedure import Procedure, once
 
 def measure(
   plain: Sequence[str] = ("retain",), normalised: Sequence[str] = ("world",), new: int = 0, chunk: int = 256,
-  decode: Callable[[Sequence[int]], str] | None = None,
+  decode: Callable[[Sequence[int]], str] | None = None, stem: bool = True, stop: Sequence[str] = (),
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `utility` and its parts `<set>/utility_<part>`, in [0, 1]; best near the reference's, or high.
 
@@ -30,17 +30,22 @@ def measure(
     new: most tokens to generate; 0: as many as the longest answer has (TOFU: 200).
     chunk: samples computed at once.
     decode: token ids -> text, for ROUGE of tokens that are no words.
+    stem: of texts (`decode`), compare words shortened by Porter's stemmer, as TOFU does; needs the package `nltk`.
+      Tokens that count as words are compared as they are.
+    stop: see `audit.rouge`; TOFU has none.
 
   Raises:
-    Invalid: for an unknown set, or one without wrong answers (see `audit.truth`).
+    Invalid: for an unknown set, or one without wrong answers (see `audit.truth`); see `audit.rouge`.
   """
   require(len(plain) + len(normalised) > 0, "measure.plain", plain, "name at least one set")
+  stem = stem and decode is not None
+  rouge.ready(stem, stop)
 
   def values(subject: Subject, data: Data) -> dict[str, tuple[float, int]]:
     out = {}
     for name in (*plain, *normalised):
       found = truth.nlls(subject, data, name, chunk)
-      said, n = rouge.means(subject, data, (name,), "recall", new, chunk, decode)[name]
+      said, n = rouge.means(subject, data, (name,), "recall", new, chunk, decode, stem, stop)[name]
       p = float(truth.normalised(found).mean())
       if name in plain:
         p = float(np.exp(-scoring.score(subject, data, (name,), chunk=chunk)[name].mean_nll()).mean())

@@ -7,7 +7,10 @@ unless told otherwise, whatever the file holds: they are there to be trained.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,11 @@ from ue_jax.models import tokenizer as tokenizers
 from ue_jax.models.model import Model
 
 PACKAGE = "package:"
+TOKENIZER = "tokenizer.json"
+BESIDE = (  # what a folder may hold for its tokenizer and for generating; copied as it is
+  TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model", "vocab.json",
+  "merges.txt", "chat_template.jinja", "generation_config.json",
+)  # fmt: skip
 
 
 def model(path: str, remat: bool = False, scan: bool = False, dtype: str = "float32") -> Model:
@@ -76,6 +84,46 @@ def words(path: str) -> dict[str, Any]:
   encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
   decode = lambda ids: tokenizer.decode([int(i) for i in ids])
   return {"encode": encode, "decode": decode, "pad": end, "eos": end}
+
+
+def describe(path: str) -> dict[str, Any]:
+  """The `config.json` that goes with the network of `model`, for `decoder_weights.export`.
+
+  Raises:
+    Invalid: naming the file, if it is missing, or has no tokenizer that `export` could write beside the weights.
+  """
+  place = find(path)
+  if place.is_dir():
+    fix = "put it there: without a tokenizer nobody can use what is exported"
+    require((place / TOKENIZER).is_file(), str(place / TOKENIZER), "no such file", fix)
+    return decoder_config.read(place)
+  tokenizers.load(place)
+  return gguf.config(gguf.read(place))
+
+
+def export(folder: str | os.PathLike, path: str, params: Mapping[str, Any]) -> None:
+  """Writes changed parameters of the network that `model` gives, with its tokenizer, as a folder of `transformers`.
+
+  Args:
+    folder: made if it is not there; files of the same names are replaced.
+    path: see `model`; the tokenizer and the configuration come from there.
+    params: of that network.
+
+  Raises:
+    Invalid: see `describe` and `decoder_weights.export`.
+  """
+  config, place, folder = describe(path), find(path), Path(folder)
+  decoder_weights.export(folder, params, config)
+  if place.is_dir():
+    for name in (name for name in BESIDE if (place / name).is_file()):
+      shutil.copyfile(place / name, folder / name)
+    return
+  words = tokenizers.load(place)
+  words.save(str(folder / TOKENIZER))
+  marks = {f"{kind}_token": words.id_to_token(config[f"{kind}_token_id"])
+           for kind in ("bos", "eos") if f"{kind}_token_id" in config}  # fmt: skip
+  about = {"tokenizer_class": "PreTrainedTokenizerFast", **marks}
+  (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def find(path: str | os.PathLike) -> Path:

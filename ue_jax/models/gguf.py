@@ -108,11 +108,16 @@ def load(path: str | os.PathLike, dtype: str | None = None) -> Decoder:
     return halves(array(file, name), turned[part]) if part in turned else array(file, name)
 
   params = decoder_weights.tree(one, wanted, dtype or "float32")
-  config = decoder_config.describe(settings, dtype or "float32")
+  return Decoder(model, params, config(file, dtype or "float32"))
+
+
+def config(file: File, dtype: str = "float32") -> dict[str, Any]:
+  """A `config.json` for the model of a file, see `decoder_config.describe`, with the ids of beginning and end."""
+  out = decoder_config.describe(arguments(file), dtype)
   for ours in ("bos", "eos"):
     if f"tokenizer.ggml.{ours}_token_id" in file.metadata:
-      config[f"{ours}_token_id"] = file.metadata[f"tokenizer.ggml.{ours}_token_id"]
-  return Decoder(model, params, config)
+      out[f"{ours}_token_id"] = file.metadata[f"tokenizer.ggml.{ours}_token_id"]
+  return out
 
 
 def halves(weight: np.ndarray, heads: int) -> np.ndarray:
