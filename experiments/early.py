@@ -101,6 +101,25 @@ def apart(data: Data) -> Data:
   return data
 
 
+def answers(data: Data) -> Data:
+  """The Data, if every token sequence of its sets has a target: one without would be learned and known by definition.
+
+  Rows that are in no set are neither trained on nor measured.
+
+  Raises:
+    Invalid: naming the first set and row without one. Position 0 cannot be a target: nothing stands before it.
+  """
+  if not {"ids", "mask"} <= set(data.arrays) or "image" in data.arrays:
+    return data
+  empty = ~np.any(np.asarray(data.arrays["mask"])[:, 1:] > 0, axis=1)
+  fix = "mark the tokens of its answer in 'mask', behind position 0, or leave the row out of the set"
+  for name, rows in data.sets.items():
+    found = np.asarray(rows)[empty[np.asarray(rows)]]
+    said = f"row {found[:1].tolist()} and {len(found) - 1} more: no target token"
+    require(not len(found), f"data.sets.{name}", said, fix)
+  return data
+
+
 def both_kinds(stage: Stage, clean: Data) -> None:
   """Raises Invalid unless a mixture has at least one clean and one protected row."""
   within, ratio = argument("mix", stage.config, "within"), stage.config["ratio"]

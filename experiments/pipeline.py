@@ -198,7 +198,7 @@ def _pretrained(stage: Stage) -> bool:
 
 
 def _data(results: Results, stage: Stage, needs: Mapping[str, Any]) -> Data:
-  return early.apart(check_data(make("data", stage.config, **_words(stage))))
+  return early.answers(early.apart(check_data(make("data", stage.config, **_words(stage)))))
 
 
 def _words(stage: Stage) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ue_jax.audit import scoring, utility
 from ue_jax.core.nouns import Data, Request, Subject
-from ue_jax.train import loop
+from ue_jax.train import likelihood, loop
 
 fit = functools.partial(loop.fit, mode="one")
 
@@ -25,6 +26,17 @@ def test_exact_match_probability_and_nll_on_hand_made_arrays():
   assert values["x/ex"][:2] == (pytest.approx(2 / 3), 3)
   assert values["x/p"][:2] == (pytest.approx(np.mean(np.exp([-2, -3, -1]))), 3)
   assert values["x/nll"][:2] == (pytest.approx(11 / 5), 5)  # over targets: not the mean of the three means
+
+
+def test_sequences_without_a_target_count_for_nothing_here_as_in_the_likelihoods():
+  mask = [[0, 1, 1], [0, 0, 0], [0, 0, 1]]
+  one = scored([[0, -1, -3], [0, 0, 0], [0, 0, -2]], [[0, 1, 1], [0, 0, 0], [0, 0, 0]], mask)
+  values = utility._values({"x": one, "y": scoring._take(one, np.array([1]))}, Data({"ids": None}, {}))
+  assert values["x/ex"][:2] == (0.5, 2) and values["x/p"][:2] == (pytest.approx(np.exp(-2)), 2)
+  assert values["y/ex"][:2] == values["y/p"][:2] == (0.0, 0)
+  best = jnp.eye(4)[jnp.array([[1, 2, 0], [3, 0, 0], [0, 2, 0]])]  # the next tokens that a model would say
+  batch = {"ids": jnp.array([[0, 1, 2], [0, 1, 2], [0, 1, 3]]), "mask": jnp.float32(one.mask)}
+  np.testing.assert_array_equal(likelihood.exact(best, batch), one.exact())
 
 
 def test_without_a_reference_forgotten_is_best_low_and_the_rest_high(request_tokens):

@@ -12,9 +12,12 @@ import numpy as np
 import optax
 import pytest
 
+from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.tally import Tally
 from ue_jax.core.terms import mean_term
 from ue_jax.core.tree import shapes
+from ue_jax.forget import idk_dpo, npo, rmu, sure, whp
+from ue_jax.models import transformer
 from ue_jax.parallel import spread
 from ue_jax.train import losses
 from ue_jax.train.descend import descend, descent_step
@@ -116,6 +119,51 @@ def test_batches_that_do_not_divide_are_padded_without_a_trace(objective, batch,
   one, seen_one = trajectory(objective, batch, "one", 1, rows)
   many, seen = trajectory(objective, batch, mode, 4, rows)
   close(many.params, one.params, atol=3e-6, rtol=1e-5)
+  close(seen, seen_one, atol=3e-6, rtol=1e-5)
+
+
+PLAIN = dict(optimizer="sgd", rate=0.1, steps=2, forget_batch=5, retain_batch=6)  # 5 rows on 2 devices: one is padding
+METHODS = {  # each with the mode that is hardest on it; to see all, put MODES in the place of these
+  "npo": ("fsdp", lambda: npo.method(beta=0.5, retain="kl", **PLAIN)),  # values found by row in an array that is cut
+  "idk_dpo": ("pmap", lambda: idk_dpo.method(beta=0.5, refusal=("r",), **PLAIN)),  # values and texts by row
+  "sure": ("shard_map", lambda: sure.method(once=False, tau=60.0, **PLAIN)),  # a threshold over what all devices saw
+  "whp": ("pmap", lambda: whp.method(reinforce=0.5, hard=False, retain_sets={"retain": 0.5}, **PLAIN)),  # a cond
+  "rmu": ("shard_map", lambda: rmu.method(scale=2.0, **PLAIN)),  # what a tap sees
+}
+
+
+@functools.cache
+def asked():
+  """A request of ragged texts to a decoder of one block."""
+  rng = np.random.default_rng(3)
+  ids, at = rng.integers(2, 11, (14, 7)).astype(np.int32), np.arange(7)[None]
+  begin = rng.integers(1, 4, (14, 1))
+  mask = ((at >= begin) & (at < begin + rng.integers(1, 4, (14, 1)))).astype(np.float32)
+  arrays = {"ids": np.where(at < begin + 3, ids, 0), "mask": mask, "index": np.arange(14, dtype=np.int32)}
+  sets = {"forget": np.arange(5, dtype=np.int32), "retain": np.arange(5, 14, dtype=np.int32)}
+  model = transformer.model(11, width=8, depth=1, heads=2, hidden=8)
+  params, state = model.init(jax.random.key(1), ids[:1])
+  return Request(Subject(model, params, state), Data(arrays, sets, {"vocabulary": [*"<>r", *map(str, range(8))]}))
+
+
+@functools.cache
+def unlearned(name, mode, n):
+  """The parameters before the first step and after the last, and the metrics of each."""
+  method, request, seen = METHODS[name][1](), asked(), []
+  state = method.init(jax.random.key(0), request)
+  run = spread.spread(method.step, mode=mode, devices=jax.devices()[:n])
+  for t in range(PLAIN["steps"]):
+    state, metrics = run(state, method.batch(0, request, t))
+    seen.append(jax.device_get(metrics))
+  return request.subject.params, jax.device_get(state.params), seen
+
+
+@pytest.mark.parametrize("name, mode", [(name, mode) for name, (mode, _) in METHODS.items()])
+def test_methods_for_language_give_the_parameters_and_metrics_of_one_device(name, mode):
+  first, one, seen_one = unlearned(name, "one", 1)
+  _, many, seen = unlearned(name, mode, 2)
+  assert max(np.abs(a - b).max() for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(first))) > 1e-2
+  close(many, one, atol=3e-6, rtol=1e-5)
   close(seen, seen_one, atol=3e-6, rtol=1e-5)
 
 

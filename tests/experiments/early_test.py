@@ -5,10 +5,11 @@ import copy
 import numpy as np
 import pytest
 
-from experiments import early, pipeline
+from experiments import command, early, pipeline, run
 from experiments.plan import plan
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
+from ue_jax.data import npz
 
 TRAIN = {
   "data": {"name": "data.embedded", "source": "digits", "train": 40, "test": 20},
@@ -105,6 +106,25 @@ def test_forgetting_what_is_retained_is_refused_once_there_is_data(retain, named
     early.apart(of((), (0, 1)))
   for kept in ((4,), (0, 4), (1, 4)):
     assert early.apart(of((0, 1), kept)).n == 5
+
+
+@pytest.mark.parametrize("empty, said", [((4,), ""), ((0,), "data.sets.forget"), ((2, 3), "data.sets.retain")])
+def test_answers_without_a_token_are_one_line_and_exit_2_before_anything_is_trained(empty, said, tmp_path, capsys):
+  mask = np.tile(np.float32([0, 0, 1]), (5, 1))
+  mask[list(empty)] = [1, 0, 0]  # nothing stands before position 0: it is no target
+  np.savez(tmp_path / "data.npz", ids=np.arange(15).reshape(5, 3), mask=mask, set_forget=[0, 1], set_retain=[2, 3])
+  data = npz.data(str(tmp_path / "data.npz"))
+  if not said:  # the row is in no set
+    assert early.answers(data) is data
+    return
+  config = {**FORGET, "data": {"name": "data.npz", "path": str(tmp_path / "data.npz")}}
+  config["model"] = {**config["model"], "vocabulary": 15}
+  file, head = tmp_path / "config.py", "from ml_collections import ConfigDict\n\ndef get_config(arg=''):\n"
+  file.write_text(f"{head}  return ConfigDict({config!r})\n")
+  assert command.guarded(run.main, ["--config", str(file), "--workdir", str(tmp_path / "out")], "") == 2
+  lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+  assert len(lines) == 1 and said in lines[0] and "no target token" in lines[0] and f"[{empty[0]}]" in lines[0], lines
+  assert not list((tmp_path / "out").glob("artefacts/*"))
 
 
 def test_a_single_picture_cannot_be_clustered(tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 import shutil
 
@@ -139,6 +140,55 @@ def test_parts_with_an_index_are_one_model(folder):
   index.write_text(json.dumps({"weight_map": files}))
   decoder_weights.export(folder, whole.params, whole.config)  # over the parts
   assert tree.fingerprint(decoder_weights.load(folder).params) == tree.fingerprint(whole.params)
+  assert sorted(x.name for x in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+class Killed(BaseException):
+  """Stands for the end of the process: what comes after it does not happen."""
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_write_that_fails_half_way_leaves_the_old_model(file, folder, monkeypatch):
+  before, new = {x.name: x.read_bytes() for x in folder.iterdir()}, loaded("qwen2")
+
+  def half(path, *given, **more):
+    path.write_bytes(b"half of it")
+    raise OSError(28, "No space left on device")
+
+  at = (weights, "write") if file == "model.safetensors" else (pathlib.Path, "write_text")
+  with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    patch.setattr(*at, half)
+    decoder_weights.export(folder, new.params, new.config)
+  assert {x.name: x.read_bytes() for x in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("moment", range(9))
+def test_killed_at_any_moment_a_folder_is_the_old_model_or_the_new_one_or_refuses_to_load(moment, folder, monkeypatch):
+  (folder / "model-00001-of-00001.safetensors").touch()  # of an older model still
+  old, new, left = loaded("llama_tied"), loaded("qwen2"), [moment]
+
+  def dying(call):
+    def run(*given, **more):
+      left[0] -= 1
+      if left[0] < 0:
+        raise Killed
+      return call(*given, **more)
+    return run
+
+  with monkeypatch.context() as patch:
+    for owner, name in ((weights, "write"), (os, "replace"), (pathlib.Path, "unlink"), (pathlib.Path, "rmdir")):
+      patch.setattr(owner, name, dying(getattr(owner, name)))
+    patch.setattr(shutil, "rmtree", lambda *given, **more: None)  # the dead clean nothing up
+    with pytest.raises(Killed):
+      decoder_weights.export(folder, new.params, new.config)
+  if (folder / "config.json").exists():
+    found = tree.fingerprint(decoder_weights.load(folder).params)
+    assert found == tree.fingerprint((old if moment < 4 else new).params)
+  else:
+    with pytest.raises(Invalid, match="cut off.*once more"):
+      decoder_weights.load(folder)
+  decoder_weights.export(folder, new.params, new.config)
+  assert tree.fingerprint(decoder_weights.load(folder).params) == tree.fingerprint(new.params)
   assert sorted(x.name for x in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 

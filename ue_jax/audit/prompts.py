@@ -103,7 +103,7 @@ def reached(subject: Subject, data: Data, chunk: int = 256) -> np.ndarray:
   scored = scoring.score(subject, data, tuple(data.sets), chunk=chunk)
   hit = np.zeros(data.n, bool)
   for name, rows in data.sets.items():
-    hit[rows] = (scored[name].hits | ~scored[name].mask).all(-1)
+    hit[rows] = scored[name].exact()
   places, fact = np.unique(data.arrays["fact"], return_inverse=True)
   out = np.zeros(len(places), bool)
   np.logical_or.at(out, fact, hit)

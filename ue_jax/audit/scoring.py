@@ -37,6 +37,10 @@ class Scored(NamedTuple):
   mask: np.ndarray
   choices: int
 
+  def exact(self) -> np.ndarray:
+    """bool `[m]`: every target of the sample is the most likely output; False without any, as `likelihood.exact`."""
+    return (self.hits | ~self.mask).all(-1) & self.mask.any(-1)
+
   def mean_nll(self) -> np.ndarray:
     """float64 `[m]`: - s / n, the nll of each sample per target."""
     return -self.log_probs.sum(-1, dtype=np.float64) / np.maximum(self.mask.sum(-1), 1)

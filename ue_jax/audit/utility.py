@@ -5,6 +5,7 @@ For token sequences, with s the log-probability of the answer and n the number o
   `ex`  share of sequences whose target tokens are all the most likely ones (teacher forcing);
   `p`   mean over sequences of exp(s / n);
   `nll` - sum s / sum n.
+A sequence without a target is padding: it counts for nothing, and a set of such alone scores 0 of 0 sequences.
 For pictures: `accuracy` and `nll`.
 
 What is good depends on the set and on the run:
@@ -69,14 +70,18 @@ def _values(scored: dict[str, scoring.Scored], data: Data) -> dict[str, tuple[fl
   """name -> (value, n, number of outputs)."""
   out = {}
   for name, one in scored.items():
-    m, targets = len(one.mask), int(one.mask.sum())
-    exact = float((one.hits | ~one.mask).all(-1).mean())
-    out[f"{name}/ex" if scoring.is_tokens(data) else f"{name}/accuracy"] = (exact, m, one.choices)
+    there = one.mask.any(-1)
+    m, targets = int(there.sum()), int(one.mask.sum())
+    out[f"{name}/ex" if scoring.is_tokens(data) else f"{name}/accuracy"] = (_mean(one.exact()[there]), m, one.choices)
     if scoring.is_tokens(data):
-      out[f"{name}/p"] = (float(np.exp(-one.mean_nll()).mean()), m, one.choices)
+      out[f"{name}/p"] = (_mean(np.exp(-one.mean_nll()[there])), m, one.choices)
     nll = -float(one.log_probs.sum(dtype=np.float64)) / max(targets, 1)
     out[f"{name}/nll"] = (nll, targets, one.choices)
   return out
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(values.mean()) if len(values) else 0.0
 
 
 def _range(name: str) -> tuple[float, float]:

@@ -44,7 +44,8 @@ def method(
     refusal: words of the vocabulary said in place of the answer, where the data has no array `refusal`.
     gamma: coefficient of the forget term.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, anchor, retain_sets, lora, until, watch.
+      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, anchor, retain_sets, kl_over, lora, until,
+      watch.
 
   Raises:
     Invalid: for pictures, a beta that is not positive, words that the vocabulary lacks, an unknown retain term, or data

@@ -4,8 +4,8 @@ Source: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024, se
 
   loss = -gamma nll(forget) + alpha mean over retain targets of KL(before || after).
 
-The released code averages the KL over prompt and padding too; here only targets count. It is gradient difference with
-`retain="kl"`.
+The released code averages the KL over prompt and padding too. Here only targets count, or with `kl_over="all"` the
+prompt too, and padding never. It is gradient difference with `retain="kl"`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def method(gamma: float = 1.0, retain: str = "kl", **options: Any) -> Procedure:
     gamma: coefficient of the ascent; may be traced.
     retain: as in `shared.procedure`; here the KL unless told otherwise.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, keep, optimizer, label, trainable, pairing, anchor, retain_sets, lora, until, watch.
+      retain_batch, keep, optimizer, label, trainable, pairing, anchor, retain_sets, kl_over, lora, until, watch.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.

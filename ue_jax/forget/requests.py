@@ -17,11 +17,12 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.terms import Term
 from ue_jax.data import mixture
-from ue_jax.train import batches, losses
+from ue_jax.train import batches, language, losses
 from ue_jax.train.likelihood import batch_of, callable_tree, log_prob, logits, nll_term
 
 TOKENS = 4096  # at once, where nothing is trained: the logits of 50 000 words are then 0.8 GB
 RETAIN = ("nll", "kl", "none")
+OVER = ("answers", "all")  # what the kl counts
 TAKEN = ("forget", "loss", "reinforce")  # terms and curves of other meaning
 
 
@@ -172,23 +173,30 @@ def finish(params: Any, state: Any, problem: Request) -> Subject:
 
 
 def kl_term(
-  before: jax.Array, after: jax.Array, batch: Mapping[str, jax.Array], scale: jax.Array | float = 1.0
-) -> Term:
-  """KL(before || after) of the distributions that predict the targets, mean over targets."""
+  before: jax.Array, after: jax.Array, batch: Mapping[str, jax.Array], scale: jax.Array | float = 1.0,
+  over: str = "answers",
+) -> Term:  # fmt: skip
+  """KL(before || after) of the distributions that predict the targets, mean over targets.
+
+  With `over="all"` those that predict the tokens before the last target count too, the prompt's; padding never does.
+  A picture has one output.
+  """
   value, mask = losses.kl(before, after), batch["mask"]
   if "ids" in batch:  # the distribution over the token at t is the output at t - 1
+    mask = language.weights(mask, 1.0) if over == "all" else mask
     value, mask = value[:, :-1], mask[:, 1:]
   return Term(jnp.sum(value * mask), jnp.sum(mask), scale)
 
 
 def retain_terms(
   kind: str, params: Any, state: Any, frozen: Mapping[str, Any], batch: Mapping[str, Any], scale: jax.Array | float,
-  weights: Mapping[str, Any] = {},
+  weights: Mapping[str, Any] = {}, over: str = "answers",
 ) -> dict[str, Term]:  # fmt: skip
   """`{"retain": ...}`: nll, or KL to the model before unlearning (`frozen["params"]`), or nothing.
 
   With `weights` a Term for each of their sets, under its name and with `scale` times its weight: each divides by the
-  targets of its own batch, so a set of few short answers counts by its weight and not by its length.
+  targets of its own batch, so a set of few short answers counts by its weight and not by its length. What
+  the KL is taken `over`: see `kl_term`.
   """
   if kind == "none":
     return {}
@@ -199,7 +207,7 @@ def retain_terms(
     if kind == "nll":
       found[name] = nll_term(now, part, scale * weight)
     else:
-      found[name] = kl_term(logits(apply, frozen["params"], state, part), now, part, scale * weight)
+      found[name] = kl_term(logits(apply, frozen["params"], state, part), now, part, scale * weight, over)
   return found
 
 

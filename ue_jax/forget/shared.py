@@ -72,6 +72,7 @@ def pieces(
   pairing: str = "cyclic",
   anchor: str = "forget",
   retain_sets: Mapping[str, Any] = {},
+  kl_over: str = "answers",
 ) -> dict[str, Any]:
   """What `descend.descend` takes, for `procedure` and for methods that put more around a step.
 
@@ -95,11 +96,15 @@ def pieces(
     retain_sets: set -> weight, as `dict(neighbour=0.5, retain=0.4, world=0.1)`: in the place of `keep`, batches and a
       retain term for each of the sets, under its name, with `alpha` times its weight. Weights may be traced; they need
       not add up to 1. Empty: one retain term of `keep`.
+    kl_over: what the retain term `kl` counts: `answers`, the targets alone, or `all`, the tokens before them too.
 
   Raises:
-    Invalid: for an unknown retain term, pairing or anchor, the anchor `retain` where nothing is paired, a weight below
-      0, or sets named both in `keep` and `retain_sets`.
+    Invalid: for an unknown retain term, pairing or anchor, a `kl_over` that is unknown or without that term, the anchor
+      `retain` where nothing is paired, a weight below 0, or sets named both in `keep` and `retain_sets`.
   """
+  require(kl_over in requests.OVER, "method.kl_over", kl_over, f"choose one of {requests.OVER}")
+  alone = kl_over != "answers" and retain != "kl"
+  require(not alone, "method.kl_over", kl_over, "choose the retain term 'kl', or leave it out")
   sizes = requests.sizes(forget_batch, retain_batch, retain, retain_sets, pairing, anchor)
   sets = requests.read(retain, keep, retain_sets)
 
@@ -112,7 +117,7 @@ def pieces(
   def objective(params, state, frozen, batch, key):
     del key
     terms = {"forget": forget(looking(params, state, frozen), batch["forget"], frozen)}
-    return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha, retain_sets), state
+    return terms | requests.retain_terms(retain, params, state, frozen, batch, alpha, retain_sets, kl_over), state
 
   tx = optim.make(optimizer, rate, steps, clip=clip, train=trainable)
   draw = requests.batch(sizes, label, keep, pairing, anchor)

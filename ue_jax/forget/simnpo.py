@@ -38,7 +38,8 @@ def method(
     delta: nll per token from which on an answer counts as forgotten.
     gamma: coefficient of the forget term.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, anchor, retain_sets, lora, until, watch.
+      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, anchor, retain_sets, kl_over, lora, until,
+      watch.
 
   Raises:
     Invalid: for a beta that is not positive, an unknown retain term, or data without the sets.

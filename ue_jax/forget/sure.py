@@ -59,7 +59,7 @@ def method(
       takes a second backward pass.
     rate: learning rate; larger than without a mask.
     options: those of `shared.procedure`, of which every argument is taken: alpha, steps, forget_batch, retain_batch,
-      retain, keep, optimizer, label, trainable, pairing, anchor, retain_sets, lora, until, watch.
+      retain, keep, optimizer, label, trainable, pairing, anchor, retain_sets, kl_over, lora, until, watch.
 
   Raises:
     Invalid: for an unknown loss or retain term, a percentile out of range, or data without the sets.

@@ -33,7 +33,8 @@ def method(
     gamma: coefficient of the forget term.
     retain: as in `shared.procedure`; here without one unless asked.
     options: those of `shared.procedure`, of which every argument is taken: alpha, rate, steps, forget_batch,
-      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, anchor, retain_sets, lora, until, watch.
+      retain_batch, retain, keep, optimizer, clip, label, trainable, pairing, anchor, retain_sets, kl_over, lora, until,
+      watch.
 
   Raises:
     Invalid: for an unknown retain term, or data without the sets.

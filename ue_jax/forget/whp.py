@@ -29,6 +29,8 @@ from ue_jax.forget import shared
 from ue_jax.models.model import Model
 from ue_jax.train import descend, likelihood, losses
 
+ALONE = {"retain": "none", "retain_sets": {}, "anchor": "forget", "kl_over": "answers"}  # the copy retains nothing
+
 
 class Lessons(NamedTuple):
   """The state: first the copy is reinforced, then the subject learns from both.
@@ -80,7 +82,7 @@ def method(
     steps: optimiser steps, of the copy and of the subject together.
     lora, until, watch: see `shared.procedure`.
     options: those of `shared.pieces`, of which every argument is taken: alpha, rate, forget_batch, retain_batch,
-      retain, keep, optimizer, label, trainable, pairing, anchor, retain_sets.
+      retain, keep, optimizer, label, trainable, pairing, anchor, retain_sets, kl_over.
 
   Raises:
     Invalid: for anchors that the vocabulary lacks, a share out of range, an unknown retain term, or data without the
@@ -98,7 +100,7 @@ def method(
   given = lambda request: {"params": request.subject.params, **_swap(request, anchors)}
   learn = lambda look, part, _: likelihood.nll_term(look(part), part)
   own = descend.descend(**shared.pieces(forget, given, steps=steps - first_steps, **options))
-  copy = descend.descend(**shared.pieces(learn, lambda _: {}, steps=first_steps, **{**options, "retain": "none"}))
+  copy = descend.descend(**shared.pieces(learn, lambda _: {}, steps=first_steps, **{**options, **ALONE}))
 
   def init(key, request):
     first, second = jax.random.split(key)

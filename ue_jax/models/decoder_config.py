@@ -15,6 +15,7 @@ SIZES = {  # theirs -> ours
   "vocab_size": "vocabulary", "hidden_size": "width", "num_hidden_layers": "depth", "num_attention_heads": "heads",
   "intermediate_size": "hidden",
 }  # fmt: skip
+STAGED = ".export"  # where a folder's new model is written before it is put in place
 LONGEST = "max_position_embeddings"
 UNRELEASED = {"positions": "rotary", "mlp": "swiglu", "embed_scale": 1.0}  # argument, what all released types have
 REFUSED = (  # field, the only value that is known, what it would need
@@ -29,9 +30,11 @@ def read(folder: Path) -> dict[str, Any]:
   """The `config.json` of a folder.
 
   Raises:
-    Invalid: naming the file, if there is none or it is not a JSON object.
+    Invalid: naming the file, if there is none or it is not a JSON object; the folder, if an export was cut off in it.
   """
   path = folder / "config.json"
+  cut = not path.exists() and (folder / STAGED).is_dir()
+  require(not cut, str(folder), "an export into it was cut off", "export the model once more")
   require(path.is_file(), str(path), "no such file", "give a folder with config.json and model.safetensors")
   try:
     config = json.loads(path.read_text(encoding="utf-8"))

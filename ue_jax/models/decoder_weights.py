@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +78,9 @@ def load(folder: str | os.PathLike, dtype: str | None = None) -> Decoder:
 def export(folder: str | os.PathLike, params: Any, config: Mapping[str, Any]) -> None:
   """Writes `config.json` and `model.safetensors` under the names and in the layouts of `transformers`.
 
+  Both are written aside first, and a fault there leaves the folder as it was. A process that is killed while they are
+  put in place leaves a folder without `config.json`, which nothing loads, and never one with parts of two models.
+
   Args:
     folder: made if it is not there; files of the same names are replaced.
     params: of `models.transformer`, on any device; arrays keep their dtypes.
@@ -95,11 +99,26 @@ def export(folder: str | os.PathLike, params: Any, config: Mapping[str, Any]) ->
   require(dtype in DTYPES, f"{folder} params", dtype, f"cast them to one of {list(DTYPES)}")
   config = {**config, "dtype" if "dtype" in config else "torch_dtype": dtype}
   arrays = {theirs[name]: np.asarray(x).T if name.endswith("/kernel") else np.asarray(x) for name, x in given.items()}
-  folder.mkdir(parents=True, exist_ok=True)
-  weights.write(folder / FILE, dict(sorted(arrays.items())), {"format": "pt"})
+  staged = folder / decoder_config.STAGED
+  shutil.rmtree(staged, ignore_errors=True)  # what is left of one that was killed
+  try:
+    staged.mkdir(parents=True)
+    weights.write(staged / FILE, dict(sorted(arrays.items())), {"format": "pt"})
+    (staged / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+  except BaseException:
+    shutil.rmtree(staged, ignore_errors=True)
+    raise
+  _put(staged, folder)
+
+
+def _put(staged: Path, folder: Path) -> None:
+  """Moves a whole model to its place: from the first line to the last the folder has no configuration."""
+  (folder / "config.json").unlink(missing_ok=True)
+  os.replace(staged / FILE, folder / FILE)
   for old in (folder / INDEX, *folder.glob("model-*-of-*.safetensors")):
     old.unlink(missing_ok=True)  # readers would find two models
-  (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+  os.replace(staged / "config.json", folder / "config.json")
+  staged.rmdir()
 
 
 def check_dtype(dtype: str | None) -> None:
