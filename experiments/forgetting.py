@@ -28,7 +28,7 @@ Ways = dict[str, tuple[np.ndarray, np.ndarray]]
 def table(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> Table:
   """One line a method: what is gone, what is left, whether members are told, and what each attack brings back.
 
-  Without a line where nothing of that was measured.
+  Without a line where nothing of that was measured. Where two measures share a name, the first one's.
   """
   rows = list(dict.fromkeys(cell.row for cell in plan.cells if AFTER not in cell.row))
   wanted = [(heading, "", name) for heading, name in COLUMNS]
@@ -37,8 +37,11 @@ def table(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> Table:
     wanted += [(f"after {attack}, {told}, p", attack, f"{told}/p")]
     wanted += [(f"after {attack}, {told}", attack, f"{told}/accuracy")]
   found: dict[tuple[str, str], list[float]] = {}
+  first: dict[tuple[str, str], str] = {}
   for s in scores:
-    found.setdefault((s["row"], s["name"]), []).append(s["value"])
+    place = s["row"], s["name"]
+    if first.setdefault(place, s["measure"]) == s["measure"]:
+      found.setdefault(place, []).append(s["value"])
   value = lambda row, attack, name: tabulate.mean(found.get((f"{row}{AFTER}{attack}" if attack else row, name), []))
   columns = {heading: [value(row, attack, name) for row in rows] for heading, attack, name in wanted}
   columns = {heading: values for heading, values in columns.items() if any(x is not None for x in values)}

@@ -1,11 +1,17 @@
-"""Label-agnostic forgetting (LAF): a digit is forgotten by its representations alone, without any label.
+"""Label-agnostic forgetting (LAF): a digit, samples or wrong labels are forgotten by representations alone.
 
 Paper: Shen et al., "Label-Agnostic Forgetting: A Supervision-Free Unlearning in Deep Models", ICLR 2024.
 
   python -m experiments.run --config configs/forget/laf.py:tiny  --workdir runs/laf  # under a minute
-  python -m experiments.run --config configs/forget/laf.py:small --workdir runs/laf  # half a minute, 2 seeds
+  python -m experiments.run --config configs/forget/laf.py:small --workdir runs/laf  # 2 seeds
   python -m experiments.run --config configs/forget/laf.py:hard  --workdir runs/laf_eight  # 2 seeds
+  python -m experiments.run --config configs/forget/laf.py:samples --workdir runs/laf_samples  # 2 seeds
+  python -m experiments.run --config configs/forget/laf.py:noisy   --workdir runs/laf_noisy  # 2 seeds
   python -m experiments.run --config configs/forget/laf.py       --workdir runs/laf --config.data.path=DIR
+
+The three tasks of the paper: `small`, `hard` and the full size forget a class; `samples` (full: `samples_full`) forgets
+40 % of each of the classes 5 to 9; in `noisy` (`noisy_full`) 60 % of each of the classes 0 to 4 got a wrong label
+before training, and those are forgotten (drawn from all other classes; the released code never draws the last one).
 
 Expect (accuracies, means of seeds 0 and 1; in brackets what a prototype of the method on these data gave or asks for):
 
@@ -28,8 +34,32 @@ Expect (accuracies, means of seeds 0 and 1; in brackets what a prototype of the 
 At `tiny` (seed 0): laf .00, .00, .979, .956; original .99, .98, .98, .96. All spreads up to .04. The alignment alone
 does all of the forgetting, and as well; the extractor's loss alone does none and ruins the rest. `laf_gentle` has the
 rates of the zero and is to fail: no label says that there is more to forget. Forgotten is more than unknown: the nll of
-the zeros rises to 19, that of the reference is 11. The full size was not run; the released
+the zeros rises to 19, that of the reference is 9. The full size was not run; the released
 run has .072, .020, .758, .805 there.
+
+  `samples`    forget        retain  test  ASR     `noisy`      forget  correct  retain  test  ASR
+  original     1.00           1.00   .977  .495    original       .66     .24      .99   .74   .385
+  reference     .938          1.00   .962  .478    reference      .00     .96     1.00   .97   .465
+  laf           .971 +- .024  1.00   .974  .493    laf            .05     .78      .955  .87   .407
+  laf_r         .971          1.00   .974  .482    laf_r          .05     .78      .956  .87   .409
+  noise         .985           .987  .952  .499    noise          .32     .26      .84   .63   .429
+
+`forget` is under the labels that were trained on, `correct` under those before: the wrong ones are to go, the right
+ones to come. Samples: what the reference is unsure of, LAF mostly forgets on one seed of the two, at no cost, so the
+mean is half of the way; noise is further away and costs. Wrong labels: nearly all are gone, and with no label read
+three quarters of the way to the right ones is made, on test pictures half of it; but a twentieth of what is kept is
+lost. ASR (`audit.asr`), best near the reference's: at `small` original .477, reference .405, laf .392, laf_r .382,
+linear .399, only_align .407, only_extract .350, noise .461, so it tells who never saw a zero from who did (below .5:
+what is unknown looks less like a member than test pictures do). In `samples` all are within .03 of a coin and of each
+other, with spreads up to .02: it says nothing there. In `noisy` LAF moves a quarter of the way, and plain noise
+further, so it is no proof of forgetting.
+
+Chosen on seeds 10 and 11 of data and training, `tau` 5 and 640 steps. `samples`: rates of 3e-4 and 2e-3 (forget .97,
+.91 for the reference's .96, .95; with 5e-4 and 3e-3 .95, .90; with 3e-4 and 1e-3 .99, .99). `noisy`: 2e-3 and 3e-3
+(correct .87, .89; with a first rate of 5e-4 .54, .79, on one seed with 1e-3 .83, with 4e-3 .83 and retain .92, with
+twice the steps at 5e-4 .44, with `tau` 20 at 1e-3 .55). The rates of the zero did nothing in either (seed 10).
+`noisy` trains three times as long: in 1200 steps a sixth of the wrong labels is learned. Weight noise has size .3 in
+both, .5 elsewhere. The full sizes have the released rates.
 """
 
 from ml_collections import ConfigDict
@@ -76,7 +106,7 @@ def get_config(arg: str = "") -> ConfigDict:
   else:
     config.data.update(noise=0.6, noise_classes=LOW)
     config.select = dict(wrong=dict(name="data.splits", how="set", rows="noisy"))
-    config.measure.correct = dict(name="audit.utility", label="correct_label", sets=("forget",))
+    config.measure.utility_correct = dict(name="audit.utility", label="correct_label", sets=("forget",))
     if size != "full":
       config.train.steps = 3600  # in 1200 no more than a sixth of the wrong labels is learned
   if asked in ("samples", "noisy"):

@@ -44,6 +44,8 @@ def test_one_line_a_method_with_what_each_attack_brought_back():
   assert lines["npo"]["after relearn, relearn_held, p"] == 0.5 and lines["npo"]["after int4, forget, p"] == 0.3
   assert "world, exact" not in found.columns  # nobody measured it
   assert forgetting.table(experiment(), [score("npo", "forget/rouge", 1.0)]).rows == []
+  twice = [*SCORES, {**score("npo", "forget/ex", 1.0), "measure": "utility_correct"}]  # under other labels
+  assert forgetting.table(experiment(), twice).rows == found.rows
 
 
 def test_a_way_begins_at_the_original_and_has_what_was_looked_at(monkeypatch):
