@@ -86,6 +86,15 @@ def test_known_rows_come_out_of_train(prepared):
   assert not set(data.sets["known"]) & (set(data.sets["train"]) | set(data.sets["test"]))
 
 
+def test_wrong_labels_are_those_of_some_training_pictures_and_the_right_ones_stay_known(prepared):
+  data = tfds_source.data("tiny_pictures", prepared, noise=0.4, noise_classes=(1,))
+  plain, moved = tfds_source.data("tiny_pictures", prepared), data.sets["noisy"]
+  assert set(moved) <= set(data.sets["train"]) and len(moved) == round(0.4 * 10)
+  np.testing.assert_array_equal(data.arrays["correct_label"], plain.arrays["label"])
+  np.testing.assert_array_equal(np.flatnonzero(data.arrays["label"] != data.arrays["correct_label"]), np.sort(moved))
+  assert (data.arrays["correct_label"][moved] == 1).all()
+
+
 def test_size_makes_squares(prepared):
   assert tfds_source.data("tiny_pictures", prepared, train=2, test=1, size=6).arrays["image"].shape == (3, 6, 6, 3)
 
