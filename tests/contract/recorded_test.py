@@ -48,6 +48,15 @@ def test_the_tables_are_the_record(record, requests):
 # Of a record: what every seed has to meet, a figure or (figure, of what it is a multiple). What a seed misses is in the
 # words of the page instead, not here.
 CLAIMED = {
+  "laf_small": [
+    ("laf/forget/accuracy", "<=", 0.1), ("laf/forget_test/accuracy", "<=", 0.1), ("laf/retain/accuracy", ">=", 0.97),
+    ("laf/retain_test/accuracy", ">=", 0.95), ("original/forget/accuracy", ">=", 0.97),
+    ("noise/retain/accuracy", "<=", 0.97), ("only_align/forget/accuracy", "<=", 0.1),
+    ("only_extract/retain/accuracy", "<=", 0.9),
+  ],
+  "laf_hard": [
+    ("laf/forget/accuracy", "<=", 0.1), ("laf/retain/accuracy", ">=", 0.95), ("laf_gentle/forget/accuracy", ">=", 0.15),
+  ],
   "worst_case_small": [
     ("reference/noisy", "<=", 0.01), ("reference/UA", "<=", 0.01), ("reference/MIA", "<=", 0.02),
     ("ft/gap", "<=", 0.02),
