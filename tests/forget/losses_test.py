@@ -184,7 +184,7 @@ def steered(tokens):
   model = transformer.model(len(tokens.data.info["vocabulary"]), width=32, depth=2, heads=2, hidden=64)
   subject = Subject(model, *model.init(jax.random.key(1), tokens.data.arrays["ids"][:1]))
   request = tokens._replace(subject=subject)
-  method = rmu.method(layer=0, scale=3.0, rate=3e-3, steps=60, forget_batch=16, retain_batch=20)
+  method = rmu.method(layer=0, scale=3.0, alpha=100.0, rate=3e-3, steps=60, forget_batch=16, retain_batch=20)
   return request, loop.fit(method, request, mode="one", steps_per_call=20), method
 
 
@@ -198,7 +198,7 @@ def test_rmu_turns_the_hidden_states_of_the_forget_set_alone_and_no_later_block(
   before, after = (look(s, "forget")[at("forget")] for s in (request.subject, changed))
   assert abs(cosine(before)) < 0.3 and cosine(after) > 0.5
   kept, now = (look(s, "retain")[at("retain")] for s in (request.subject, changed))
-  assert np.linalg.norm(now - kept) < 0.3 * np.linalg.norm(kept)
+  assert np.linalg.norm(now - kept) < 0.2 * np.linalg.norm(kept)
   for name in ("block_1", "norm"):
     later = [tree.fingerprint(s.params[name]) for s in (request.subject, changed)]
     assert later[0] == later[1], name
