@@ -15,6 +15,9 @@ from ue_jax.models.model import Model
 from ue_jax.train import loop
 
 fit = functools.partial(loop.fit, mode="one", steps_per_call=25)
+quick = functools.partial(  # compiled in a hurry: these programs run for a moment
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+)
 
 
 def begun(request, **settings):
@@ -25,7 +28,7 @@ def begun(request, **settings):
 
 def walked(method, state, batch):
   """The states of all steps, and the nll of the subject's prompts after each."""
-  step, states, losses = jax.jit(method.step), [state], []
+  step, states, losses = quick(method.step), [state], []
   for _ in range(method.steps):
     state, metrics = step(state, batch)
     states.append(state)
@@ -42,7 +45,7 @@ def per_question(apply):
     found = jnp.take_along_axis(log_p, ids[:, 1:, None], axis=-1)[..., 0]
     return -jnp.sum(found * mask[:, 1:], axis=-1) / jnp.sum(mask, axis=-1)
 
-  return jax.jit(nll)
+  return quick(nll)
 
 
 def neighbours(prompt, tokens):
@@ -65,24 +68,26 @@ def exact(one, ids, mask, at, prompt, tokens, limit=100):
   return prompt, best
 
 
-def test_what_it_finds_is_within_a_tenth_of_a_nat_of_the_exact_search(request_tokens):
+@pytest.mark.parametrize("length, most", [(1, 10), (3, 8)])
+def test_what_it_finds_is_within_a_tenth_of_a_nat_of_the_exact_search(request_tokens, length, most):
   """Ten questions to one who never knew the answers, a prompt each, from the same random tokens; 114 tokens to use.
 
-  Both end where no swap helps, which need not be the same place: single questions differ by up to half a nat, to either
-  side, so what is within a tenth is the mean, and most of them.
+  One token: all of them. Of three, both searches end where no swap helps, which need not be the same place: single
+  questions differ by up to half a nat, to either side, so what is within a tenth is the mean, and most of them.
   """
   data = request_tokens.data
   few = Data(data.arrays, {**data.sets, "forget": data.sets["forget"][:10]}, data.info)
   asked = Request(request_tokens.reference, few)
-  rare = [i for i in range(len(data.info["vocabulary"])) if i % 4]
-  method, state, batch = begun(asked, length=3, each=True, steps=25, k=64, samples=64, excluded=rare, chunk=640)
-  states, losses = walked(method, state, batch)
-  total, n = gcg.totals(state.frozen["subject"], batch, states[-1].prompt["subject"])
+  rare = [i for i in range(459) if i % 4]
+  method, state, batch = begun(asked, length=length, each=True, steps=20, k=64, samples=64, excluded=rare, chunk=640)
+  states, _ = walked(method, state, batch)
+  nll = quick(lambda prompt: jnp.divide(*gcg.totals(state.frozen["subject"], batch, prompt)))
+  begin, end = (np.asarray(nll(s.prompt["subject"])) for s in (state, states[-1]))
   tokens, first = np.asarray(state.frozen["tokens"]), np.asarray(state.frozen["first"])
   texts = [(batch["ids"][i], batch["mask"][i], batch["at"][i], first[i]) for i in range(10)]
-  behind = np.asarray(total / n) - [exact(asked.subject, *text, tokens)[1] for text in texts]
-  assert behind.mean() < 0.1 and (behind < 0.1).sum() >= 8
-  assert losses[0] - losses[-1] > 0.3  # there was something to be found
+  behind = end - [exact(asked.subject, *text, tokens)[1] for text in texts]
+  assert behind.mean() < 0.1 and (behind < 0.1).sum() >= most
+  assert begin.mean() - end.mean() > 0.3  # there was something to be found
 
 
 def test_the_room_is_between_question_and_answer_or_before_the_question():
@@ -102,7 +107,7 @@ def test_the_room_is_between_question_and_answer_or_before_the_question():
 
 def test_slopes_are_those_by_one_hot_rows(request_tokens):
   """Against the plain way: every token of every text a one-hot row times the whole table."""
-  _, state, batch = begun(request_tokens, length=3, each=True)
+  _, state, batch = begun(request_tokens._replace(reference=None), length=3, each=True)
   one, prompt, row = state.frozen["subject"], state.prompt["subject"], batch["row"]
   ids, room, _ = gcg.filled(batch, prompt)
   table = soft_prompt.embeddings(request_tokens.subject)
@@ -113,8 +118,8 @@ def test_slopes_are_those_by_one_hot_rows(request_tokens):
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), ids[:, 1:, None], axis=-1)[..., 0]
     return -jnp.sum(log_p * batch["mask"][:, 1:])
 
-  wanted, slope = jax.jit(jax.value_and_grad(total))(jax.nn.one_hot(prompt, len(table)))
-  sums, weight, found = jax.jit(gcg.slopes)(one, batch, prompt)
+  wanted, slope = quick(jax.value_and_grad(total))(jax.nn.one_hot(prompt, len(table)))
+  sums, weight, found = quick(gcg.slopes)(one, batch, prompt)
   np.testing.assert_allclose(sums.sum(), wanted, rtol=1e-5)
   np.testing.assert_array_equal(weight, batch["mask"].sum(1))
   np.testing.assert_allclose(found, slope[..., state.frozen["tokens"]], rtol=1e-3, atol=1e-4)
@@ -136,12 +141,14 @@ def test_swaps_are_of_one_token_each_among_the_most_promising_and_none_twice():
 
 
 def test_with_all_swaps_a_step_is_one_of_the_exact_search_for_all_questions_at_once(request_tokens):
-  method, state, batch = begun(request_tokens._replace(reference=None), length=2, k=999, samples=9999, steps=1)
+  alone, rare = request_tokens._replace(reference=None), [i for i in range(459) if i % 8]
+  method, state, batch = begun(alone, length=2, k=999, samples=9999, steps=1, excluded=rare, chunk=9999)
   tokens = np.asarray(state.frozen["tokens"])
   (_, after), losses = walked(method, state, batch)
   nll, n, wanted = per_question(request_tokens.subject.model.apply), batch["mask"].sum(1), []
   for tried in neighbours(np.asarray(state.frozen["first"][0]), tokens):
-    ids = np.asarray(gcg.filled(batch, tried[None])[0])
+    ids = batch["ids"].copy()
+    ids[np.arange(len(ids))[:, None], batch["at"][:, None] + np.arange(2)] = tried
     wanted.append(float(nll(request_tokens.subject.params, ids, batch["mask"]) @ n / n.sum()))
   assert losses[0] == pytest.approx(min(wanted), rel=1e-4)
 
@@ -189,14 +196,15 @@ def test_who_only_keeps_it_back_says_it_of_held_persons_behind_a_word_found_on_o
 
 
 def test_padding_changes_no_step_and_without_steps_the_tokens_are_the_random_ones(request_tokens):
-  method, state, batch = begun(request_tokens, length=2, steps=0, k=8, samples=6)
+  alone = request_tokens._replace(reference=None)
+  method, state, batch = begun(alone, length=2, steps=0, k=8, samples=6)
   longer = {name: np.concatenate([x, x[:3]]) for name, x in batch.items()}
   longer["mask"][-3:] = 0
-  step = jax.jit(method.step)
+  step = quick(method.step)
   (a, seen), (b, again) = step(state, batch), step(state, longer)
   np.testing.assert_array_equal(a.prompt["subject"], b.prompt["subject"])
   np.testing.assert_allclose(seen["loss"], again["loss"], rtol=1e-5)
-  scores = method.finish(state, request_tokens)
+  scores = method.finish(state, alone)
   assert scores["forget_held/ex"] == scores["forget_held_random/ex"]
   assert scores["forget_shown/nll"].low == 0 and np.isinf(scores["forget_shown/nll"].high)
 
