@@ -36,8 +36,8 @@ both, and pass training again. By U-LiRA only `neggrad_plus` unlearns more than 
 their own: LiRA, which compares with networks that did not unlearn, calls `random_labels` and `salun` nearly clean, and
 U-LiRA, which knows the method, tells them more often than no unlearning at all.
 
-At `challenge`, F with 16 models a bank: reference .195 (two banks of one distribution have .20), neggrad_plus .028,
-random_labels .025. The original's .099 is of trainings of its own, a wider bank.
+At `challenge`, F with 16 models a bank: reference .174 (two banks of one distribution have .20), neggrad_plus .028,
+random_labels .025. The original's .093 is of trainings of its own, a wider bank.
 """
 
 from ml_collections import ConfigDict
