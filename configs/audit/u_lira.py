@@ -16,9 +16,9 @@ Expect (`tiny`: seed 0; `small`: means of seeds 0 to 2, but for U-LiRA, whose ne
 full size was not run):
 
                                    original  reference  fine_tune  random_labels
-  `tiny`, LiRA, AUC                    .585       .421       .545           .480
-  `tiny`, U-LiRA, accuracy             .579       .503       .586           .569
-  `tiny`, simple attack                .538       .554       .538           .608
+  `tiny`, LiRA, AUC                    .585       .411       .545           .480
+  `tiny`, U-LiRA, accuracy             .574       .483       .589           .565
+  `tiny`, simple attack                .538       .585       .538           .608
 
   at `small`       LiRA, AUC   U-LiRA, accuracy   simple attack   MIA   average gap
   original               .658               .652            .501   .18          .076
