@@ -91,6 +91,7 @@ CASES = {  # name -> (arguments, what the line says)
     ["--config={p}/c.py", "--config.protect.name=protect.cuda"], ["config.protect", "protect.cuda takes", "blur"]),
   "unknown source": (["--config={p}/c.py", "--config.data.source=cats"], ["data.source", "cats", "digits"]),
   "K larger than N": (["--config={p}/k.py", "--config.cluster.k=100"], ["k", "100"]),
+  "export of no model": (["--config={p}/k.py", "--export={p}/models"], ["export", "models", "trains no model"]),
   "K of 0": (["--config={p}/k.py", "--config.cluster.k=0"], ["k", "0"]),
   "empty folder": (["--config={p}/folder.py", "--config.data.path={p}/empty"], ["data.path", "empty", "put pictures"]),
   "no such folder": (["--config={p}/folder.py", "--config.data.path={p}/nope"], ["data.path", "nope", "existing"]),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import command, export, run
+from experiments import export
 from experiments.plan import plan
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Subject
@@ -59,9 +59,3 @@ def test_what_cannot_go_out_is_refused_before_anything_is_made(tmp_path, changed
   with pytest.raises(Invalid) as error:
     export.check(asked, plan(asked), tmp_path / "out")
   assert said in str(error.value) and not (tmp_path / "out").exists()
-
-
-def test_a_run_without_a_language_model_says_so_in_one_line(tmp_path, capsys):
-  argv = ["--config=configs/cluster/k_means.py:tiny", f"--workdir={tmp_path}", f"--export={tmp_path / 'out'}"]
-  assert command.guarded(run.main, argv, "") == 2
-  assert capsys.readouterr().err.startswith("error: export = ") and not (tmp_path / "artefacts").exists()
