@@ -30,7 +30,7 @@ def test_relearning_half_brings_back_the_other_half_of_what_was_only_hidden(figu
 
 def test_retraining_is_a_method_like_any_other_and_made_once_if_it_is_the_reference_too():
   config = classifier.get_config("tiny").to_dict()
-  config["method"]["retrain"] = {"name": "forget.retrain"}
+  config["method"]["retrain"] = dict(config["reference"])
   made = {cell.row: cell.made for cell in plan.plan(config).cells}
   assert made["retrain"] == made["reference"] != made["graddiff"]
 

@@ -262,7 +262,7 @@ def test_a_run_is_the_published_procedure_to_its_last_step(others, q, clip, why)
 
 def test_digits_are_forgotten_faster_than_by_gradient_difference_with_no_less_learnt():
   """Seed 0 of benchmarks/hamu.py, of three the one with the least lead: 1.31 times at rho .25."""
-  requests = bench.bed(0, steps=66, init="he_throughout")
+  requests = bench.bed(0, steps=66, init="he_throughout", found={})
   asked = [requests[share] for share in (0.25, 0.5)]
   ours = bench.walk("forget.hamu", asked, 60, dict(rate=[2e-2] * 2), q=0.5)
   plain = bench.walk("forget.compromise", asked, 60, dict(rate=[2e-2] * 2), rule="difference")
