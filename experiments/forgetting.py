@@ -36,12 +36,7 @@ def table(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> Table:
     told = TELLS.get(module, "forget")
     wanted += [(f"after {attack}, {told}, p", attack, f"{told}/p")]
     wanted += [(f"after {attack}, {told}", attack, f"{told}/accuracy")]
-  found: dict[tuple[str, str], list[float]] = {}
-  first: dict[tuple[str, str], str] = {}
-  for s in scores:
-    place = s["row"], s["name"]
-    if first.setdefault(place, s["measure"]) == s["measure"]:
-      found.setdefault(place, []).append(s["value"])
+  found = tabulate.together(scores, lambda s: (s["row"], s["name"]))
   value = lambda row, attack, name: tabulate.mean(found.get((f"{row}{AFTER}{attack}" if attack else row, name), []))
   columns = {heading: [value(row, attack, name) for row in rows] for heading, attack, name in wanted}
   columns = {heading: values for heading, values in columns.items() if any(x is not None for x in values)}

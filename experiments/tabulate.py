@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -280,14 +280,22 @@ def means(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def each(scores: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-  """`row/labelling/score` -> its value with every seed, where all are finite.
+  """`row/labelling/score` -> its value with every seed, where all are finite; see `together`."""
+  found = together(scores, lambda s: "/".join(part for part in (s["row"], s["group"], s["name"]) if part))
+  return {name: values for name, values in found.items() if np.isfinite(values).all()}
+
+
+def together(
+  scores: Sequence[Mapping[str, Any]], named: Callable[[Mapping[str, Any]], Hashable]
+) -> dict[Hashable, list[float]]:
+  """What `named` calls a score -> its values, in the order of the scores.
 
   Where two measures share a name (`RA`), the first one's: both together would look like more seeds.
   """
-  found: dict[str, list[float]] = {}
-  first: dict[str, str] = {}
+  found: dict[Hashable, list[float]] = {}
+  first: dict[Hashable, str] = {}
   for s in scores:
-    name = "/".join(part for part in (s["row"], s["group"], s["name"]) if part)
+    name = named(s)
     if first.setdefault(name, s["measure"]) == s["measure"]:
       found.setdefault(name, []).append(s["value"])
-  return {name: values for name, values in found.items() if np.isfinite(values).all()}
+  return found
