@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from ue_jax.audit import membership, shadows
+from ue_jax.core import keys
 from ue_jax.core.errors import Invalid
 
 
@@ -69,3 +70,13 @@ def test_too_few_models_a_side_are_refused():
   phi, inside = world(4, 3, 1.0)
   with pytest.raises(Invalid, match="fewer than two"):
     shadows.log_ratio(phi[0], phi[1:], inside[1:])
+
+
+def test_every_run_has_shadow_models_of_its_own_unless_a_seed_is_named():
+  drawn = [shadows.seed_of(keys.key(seed)) for seed in range(20)]
+  assert len(set(drawn)) == 20 and drawn[3] == shadows.seed_of(keys.key(3))
+  assert min(drawn) >= 1000  # and not those that runs count by
+  assert shadows.seed_of(keys.key(3), 0) == 0
+  for bad in (-1, 1.5, "a"):
+    with pytest.raises(Invalid, match="measure.seed"):
+      shadows.seed_of(keys.key(0), bad)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ue_jax.audit import outputs
+from ue_jax.audit import outputs, shadows
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Score, Scores
 from ue_jax.core.procedure import Procedure, once
@@ -41,8 +41,8 @@ FLOOR = 1e-45  # inside the logarithms of phi, as released
 
 
 def measure(
-  train: Procedure, method: Procedure | None = None, models: int = 16, label: str = "label", seed: int = 0,
-  chunk: int = 512,
+  train: Procedure, method: Procedure | None = None, models: int = 16, label: str = "label",
+  seed: int | None = None, chunk: int = 512,
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `challenge/forgetting` (F) and `challenge/final`, larger is better. For picture classifiers.
 
@@ -57,7 +57,7 @@ def measure(
       trainings on `train` from as many seeds.
     models: in either bank; the challenge has 512, and fewer have fewer bins (16: 6 of its 14).
     label: the labelling.
-    seed: of both banks.
+    seed: of both banks; None: from the key, another one for every run.
     chunk: samples computed at once.
 
   Raises:
@@ -66,15 +66,14 @@ def measure(
   require(isinstance(models, int) and models >= 3, "measure.models", models, "give a whole number, at least 3")
 
   def score_of(key, request: Request) -> Scores:
-    del key
-    data = request.data
+    data, drawn = request.data, shadows.seed_of(key, seed)
     for name in ("train", "forget", "retain", "test"):
       require(name in data.sets, "measure.sets", name, f"choose from {sorted(data.sets)}")
     less = Data(data.arrays, {**data.sets, "train": data.sets["retain"]}, data.info)
-    retrained = many.fit(train, [less] * models, _seeds(seed, 0, models))
+    retrained = many.fit(train, [less] * models, _seeds(drawn, 0, models))
     start = request.original or request.subject
     asked = [data] * models if method is None else [request._replace(subject=start, original=start)] * models
-    unlearned = many.fit(method or train, asked, _seeds(seed, 1, models))
+    unlearned = many.fit(method or train, asked, _seeds(drawn, 1, models))
     phi, kept, test = zip(*(_of(bank, data, label, chunk) for bank in (unlearned, retrained)))
     f, n = score(*phi), len(data.sets["forget"])
     most = 1 / max(kept[1] * test[1], 1e-9)

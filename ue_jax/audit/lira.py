@@ -25,8 +25,8 @@ RATES = (0.001, 0.01)
 
 
 def measure(
-  train: Procedure, models: int = 16, members: str = "", nonmembers: str = "", label: str = "label", seed: int = 0,
-  chunk: int = 512,
+  train: Procedure, models: int = 16, members: str = "", nonmembers: str = "", label: str = "label",
+  seed: int | None = None, chunk: int = 512,
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `lira/auc`, `lira/tpr@0.001`, `lira/tpr@0.01`, all in [0, 1]. For picture classifiers.
 
@@ -36,7 +36,7 @@ def measure(
     members: the set that was trained on, or asked to be forgotten; empty: `forget`, or `train` where there is none.
     nonmembers: the set never seen; empty: `forget_test` where there is one, else `test`.
     label: the labelling.
-    seed: of the halves and of the trainings.
+    seed: of the halves and of the trainings; None: from the key, another one for every run.
     chunk: samples computed at once.
 
   Raises:
@@ -46,15 +46,14 @@ def measure(
   held: dict[str, Any] = {}  # the shadow models of the data seen last serve every subject that is asked about
 
   def score(key, request: Request) -> Scores:
-    del key
-    has = request.data.sets
+    drawn, has = shadows.seed_of(key, seed), request.data.sets
     inside = members or ("forget" if "forget" in has else "train")
     outside = nonmembers or ("forget_test" if "forget_test" in has else "test")
     for name in ("train", inside, outside):
       require(name in has, "measure.sets", name, f"choose from {sorted(has)}")
-    known = tree.fingerprint([dict(request.data.arrays), dict(request.data.sets)])
+    known = (drawn, tree.fingerprint([dict(request.data.arrays), dict(request.data.sets)]))
     if held.get("known") != known:
-      told = _shadowed(train, request.data, (inside, outside), models, label, seed, chunk)
+      told = _shadowed(train, request.data, (inside, outside), models, label, drawn, chunk)
       held.update(known=known, told=told)
     told = held["told"]
     mine = told(request.subject)

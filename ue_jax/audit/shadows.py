@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from ue_jax.audit import outputs
@@ -89,6 +90,23 @@ def halves(n: int, models: int, seed: int = 0) -> np.ndarray:
     out[i, order[: n // 2]] = True
     out[i + 1, order[n // 2 : n // 2 * 2]] = True  # of an odd number one sample is in neither: batches keep their shape
   return out
+
+
+def seed_of(key: jax.Array, seed: int | None = None) -> int:
+  """`seed`, or for None the one that a key gives: a whole number that no run counts its own trainings by.
+
+  So every run has shadow models of its own, the same for all of its rows, and none of them begins where a model that
+  they judge began.
+
+  Args:
+    key: typed random key.
+    seed: what was asked for; below 0 is refused.
+
+  Raises:
+    Invalid: for a seed that is no whole number from 0.
+  """
+  require(seed is None or (isinstance(seed, int) and seed >= 0), "measure.seed", seed, "give a whole number >= 0")
+  return int(jax.random.randint(key, (), 1000, 2**20)) if seed is None else seed
 
 
 def train_many(train: Procedure, data: Data, rows: Sequence[np.ndarray], seed: int = 0) -> list[Any]:

@@ -25,7 +25,7 @@ from ue_jax.parallel import many
 
 def measure(
   train: Procedure, method: Procedure | None = None, models: int = 16, targets: int = 40, label: str = "label",
-  seed: int = 0, chunk: int = 512,
+  seed: int | None = None, chunk: int = 512,
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `u_lira/accuracy` in [0, 1]. For picture classifiers.
 
@@ -37,7 +37,7 @@ def measure(
     models: shadow models, an even number; 64 and more let every target have a spread of its own.
     targets: how many; no more than `forget` has.
     label: the labelling.
-    seed: of the targets, the halves and the trainings.
+    seed: of the targets, the halves and the trainings; None: from the key, another one for every run.
     chunk: samples computed at once.
 
   Raises:
@@ -47,8 +47,7 @@ def measure(
   require(targets >= 2, "measure.targets", targets, "give at least two")
 
   def score(key, request: Request) -> Scores:
-    del key
-    phi, inside = banks(request, train, method, models, targets, label, seed, chunk)
+    phi, inside = banks(request, train, method, models, targets, label, shadows.seed_of(key, seed), chunk)
     right = told(phi, inside)
     return {"u_lira/accuracy": Score(float(right.mean()), right.size, "near", 0.5)}
 
