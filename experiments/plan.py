@@ -25,6 +25,7 @@ methods share one original model. Config fields read here (absent ones are skipp
   cluster                       a stage, or a dict of named ones
   measure                       a stage, or a dict of named ones; without a model, of the data: each is a row of its own
   seed, seeds                   of what comes before training, and of the trainings
+  data_seeds                    one for each of `seeds`: every run draws its own data; absent: all have the same
   keys                          seeds of `protect`, each protects once, as a row of its own; absent: `seed`
 
 `mix` adds to every protection `uc` the row `uc 20 %`, trained on the same pictures of which a share `ratio` is
@@ -58,7 +59,7 @@ from ue_jax.core.errors import Invalid, require
 KNOWN = (
   "title", "seed", "seeds", "keys", "data", "surrogate", "protect", "controls", "mix", "defend", "labellings",
   "model", "train", "thieves", "cross", "reference", "select", "method", "attack", "cluster", "measure", "sweep",
-  "paint", "requests",
+  "paint", "requests", "data_seeds",
 )
 TO_PAINT = "data to paint"  # the title of the stage of `paint`
 SEEDED = ("train", "select", "method", "attack", "cluster", "measure")  # made once a seed of `seeds`
@@ -150,7 +151,8 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
     stages.setdefault(hash, Stage(kind, stage, needs, parts, seed, hash, f"{kind} {title}{which}"))
     return hash
 
-  data = add("data", config["data"], parts=released.words(config), title=short(config["data"]))
+  drawn = _drawn(config, add)
+  data = next(iter(drawn.values()))
   if "paint" in config:
     add("data", config["paint"], title=TO_PAINT.removeprefix("data "))
   builders = {"cluster": _cluster, "method": _forget, "protect": _protect, "train": _train, "measure": _measure}
@@ -158,8 +160,23 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
   fix = "name the methods as config.method; requests change single fields of them"
   require(kind == "method" or not config.get("requests"), "config.requests", sorted(config.get("requests") or ()), fix)
   kind = "train" if kind == "measure" and released.has_weights(config) else kind
-  cells, variants = builders[kind](config, data, add) if kind in builders else ((), {})
+  fix = "leave it out: only where a model is trained, and asked to forget, does every run draw its own data"
+  require("data_seeds" not in config or kind in ("method", "train"), "config.data_seeds", config.get("data_seeds"), fix)
+  given = drawn if kind in ("method", "train") else data
+  cells, variants = builders[kind](config, given, add) if kind in builders else ((), {})
   return Plan({"method": "forget"}.get(kind, kind), stages, tuple(cells), variants, data)
+
+
+def _drawn(config, add):
+  """Adds the data; seed of `seeds` -> hash of its Data, which are the same unless `data_seeds` says otherwise."""
+  own, stage, trained = config.get("data_seeds"), config["data"], seeds(config)
+  if own is None:
+    return dict.fromkeys(trained, add("data", stage, parts=released.words(config), title=short(stage)))
+  own = whole(config, "data_seeds", 0)
+  fix = f"give one for each of config.seeds, of which there are {len(trained)}"
+  require(len(own) == len(trained), "config.data_seeds", own, fix)
+  draw = lambda one: add("data", {**stage, "seed": one}, parts=released.words(config), title=f"{short(stage)} {one}")
+  return {seed: draw(one) for seed, one in zip(trained, own)}
 
 
 def unknown_fields(config: Mapping[str, Any]) -> None:
@@ -225,17 +242,17 @@ def _protect(config, data, add):
   return cells, rows
 
 
-def _train(config, data, add):
+def _train(config, drawn, add):
   cells = []
-  for seed in seeds(config):
+  for seed, data in drawn.items():
     subject = _training(config, data, add, "", seed, "original")
     cells += _measured(config, add, {"original": (subject, data)}, {}, seed)
   return cells, {}
 
 
-def _forget(config, data, add):
+def _forget(config, drawn, add):
   cells = []
-  for seed in seeds(config):
+  for seed, data in drawn.items():
     original = _training(config, data, add, "", seed, "original")
     for request, asked in requests(config).items():
       cells += _forgotten(asked, data, add, original, seed, request)

@@ -341,3 +341,28 @@ def test_requests_without_methods_at_the_top_are_no_training_alone():
   asked = {"few": {"method": {"npo": {"name": "forget.npo"}}}}
   with pytest.raises(Invalid, match="config.requests"):
     plan({**{name: part for name, part in FORGET.items() if name != "method"}, "requests": asked})
+
+
+def test_every_run_may_draw_its_own_data():
+  shared, own = plan({**FORGET, "seeds": (0, 1)}), plan({**FORGET, "seeds": (0, 1), "data_seeds": (0, 7)})
+  assert len({cell.data for cell in shared.cells}) == 1
+  assert {cell.seed: own.stages[cell.data].config["seed"] for cell in own.cells} == {0: 0, 1: 7}
+  for cell in own.cells:
+    subject = own.stages[cell.made]
+    assert subject.needs["data"] == cell.data and subject.seed == cell.seed
+  assert own.stages[own.clean].config["seed"] == 0
+  plain = {k: v for k, v in FORGET.items() if k in ("data", "model", "train", "measure")}
+  assert len({cell.data for cell in plan({**plain, "seeds": (0, 1), "data_seeds": (3, 4)}).cells}) == 2
+
+
+@pytest.mark.parametrize(("config", "field"), [
+  ({**FORGET, "seeds": (0, 1), "data_seeds": (0,)}, "config.data_seeds"),
+  ({**FORGET, "data_seeds": (-1,)}, "config.data_seeds"),
+  ({**PROTECT, "data_seeds": (0, 1)}, "config.data_seeds"),
+  ({**CLUSTER, "data_seeds": (1,)}, "config.data_seeds"),
+  ({**FORGET, "data": {"name": "data.questions"}, "data_seeds": (1,)}, "config.data.seed"),
+])  # fmt: skip
+def test_data_seeds_that_cannot_be_are_named(config, field):
+  with pytest.raises(Invalid) as error:
+    plan(config)
+  assert error.value.field == field
