@@ -57,7 +57,7 @@ def get_config(arg: str = "") -> ConfigDict:
   else:
     config.data = dict(name="data.embedded", source="digits", train=1297, test=500, noise=0.1, forget_share=0.1)
     config.model = dict(name="models.mlp", widths=(128, 64))
-    config.train = dict(name="train.supervised", steps=pick(tiny=400, small=1000), batch_size=64, rate=2e-3)
+    config.train = dict(name="train.supervised", steps=pick(tiny=400, small=1600), batch_size=64, rate=2e-3)
   config.reference = RETRAINED
   ten = dict(steps=pick(tiny=100, small=180, full=3520), rate=2e-3)  # ten epochs, where not tiny
   config.method = dict(
