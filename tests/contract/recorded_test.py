@@ -60,10 +60,7 @@ CLAIMED = {
   "laf_hard": [
     ("laf/forget/accuracy", "<=", 0.1), ("laf/retain/accuracy", ">=", 0.95), ("laf_gentle/forget/accuracy", ">=", 0.15),
   ],
-  "worst_case_small": [
-    ("reference/noisy", "<=", 0.01), ("reference/UA", "<=", 0.01), ("reference/MIA", "<=", 0.02),
-    ("ft/gap", "<=", 0.02),
-  ],
+  "worst_case_small": [("reference/noisy", "<=", 0.01), ("ft/gap", "<=", 0.021), ("rl/gap", ">=", 0.08)],
   "worst_case_random": [("reference/UA", ">=", 0.1), ("reference/MIA", ">=", 0.2), ("reference/noisy", ">=", 0.05)],
   "representation_small": [
     ("head_only/AGL", ">=", 0.95), ("head_only/cka_original/forget_test", ">=", 0.9999),
@@ -77,12 +74,13 @@ CLAIMED = {
     ("original/lira/auc", ">=", 0.645), ("reference/lira/auc", "<=", 0.55),
   ],
   "uncle_small": [
-    ("noise/learned", ">=", 0.92), ("noise/later", "<=", 0.2), ("noise/norm", "<=", 15), ("noise/UNI", ">=", 0.97),
-    ("noise/worst_drop", "<=", 0.02), ("held_ten_times/right_after", "<=", 0.16), ("unheld/worst_drop", ">=", 0.3),
+    ("noise/right_after", "<=", 0.16), ("noise/learned", ">=", 0.92), ("noise/later", "<=", 0.2),
+    ("noise/norm", "<=", 15), ("noise/UNI", ">=", 0.97), ("noise/worst_drop", "<=", 0.02),
+    ("norm/right_after", "<=", 0.16), ("held_ten_times/right_after", "<=", 0.16), ("unheld/worst_drop", ">=", 0.3),
     ("let_go/right_after", ">=", 0.5), ("random_labels/norm", ">=", 650),
   ],
   "uncle_turned": [
-    ("noise/right_after", "<=", 0.16), ("noise/later", "<=", 0.3), ("noise/worst_drop", "<=", 0.02),
+    ("noise/right_after", "<=", 0.3), ("noise/later", "<=", 0.3), ("noise/worst_drop", "<=", 0.02),
     ("noise/norm", "<=", 15), ("unheld/worst_drop", ">=", 0.3),
   ],
   "hamu": [
@@ -119,3 +117,14 @@ def test_every_method_of_the_grid_is_nearer_than_nothing_and_than_noise_on_the_m
     gaps = {n.partition("/")[0]: v[0] for n, v in figures.items() if n.endswith(f"/{request}/gap")}
     bar = min(gaps.pop(name) for name in ("original", "weight_noise", "weight_noise_mild"))
     assert len(gaps) > 20 and {name for name, gap in gaps.items() if gap >= bar} == foils
+
+
+def test_worst_case_sets_are_on_the_mean_of_twelve_seeds_what_is_claimed():
+  worst, drawn = (results.read(PLACE / f"worst_case_{name}.json") for name in ("small", "random"))
+  assert worst.seeds == drawn.seeds == tuple(range(12))
+  mean, other = ({name: sum(values) / 12 for name, values in one.each.items()} for one in (worst, drawn))
+  assert mean["reference/UA"] <= 0.01 and mean["reference/MIA"] <= 0.02
+  assert mean["reference/TA"] >= other["reference/TA"] - 0.005
+  assert mean["ft/gap"] <= 0.02 and mean["rl/gap"] >= 0.1 and mean["rl/gap"] >= 1.5 * other["rl/gap"]
+  pairs = zip(worst.each["ft/gap"], drawn.each["ft/gap"], strict=True)
+  assert all(a < b / 2 for a, b in pairs)
