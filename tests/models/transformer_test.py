@@ -253,6 +253,9 @@ def test_a_small_fact_model_has_269_thousand_parameters_and_documented_deviation
   leaves = dict(tree.named_leaves(drawn))
   for name, std in wanted.items():
     np.testing.assert_allclose(leaves[name].std(), std, rtol=0.04)
+  small = dict(tree.named_leaves(transformer.model(440, embed_std=0.02).init(key, IDS)[0]))
+  np.testing.assert_allclose(small["embed/embedding"].std(), 0.02, rtol=0.04)
+  assert (small["head/kernel"] == leaves["head/kernel"]).all()  # and nothing else is another
 
 
 def test_the_base_of_the_rotation_may_be_traced():
@@ -264,7 +267,7 @@ def test_the_base_of_the_rotation_may_be_traced():
 @pytest.mark.parametrize("field, kwargs", [
   ("width", dict(width=20)), ("kv_heads", dict(kv_heads=3)), ("vocabulary", dict(vocabulary=0)),
   ("depth", dict(depth=1.0)), ("head_size", dict(head_size=3)), ("window", dict(window=0)),
-  ("context", dict(context=0)), ("epsilon", dict(epsilon=0)),
+  ("context", dict(context=0)), ("epsilon", dict(epsilon=0)), ("embed_std", dict(embed_std=0.0)),
   ("rope_scaling.rope_type", dict(rope_scaling=dict(type="yarn"))),
 ])
 def test_wrong_sizes_are_named(field, kwargs):

@@ -166,6 +166,7 @@ def model(
   positions: str = "rotary",
   mlp: str = "swiglu",
   embed_scale: jax.Array | float = 1.0,
+  embed_std: float | None = None,
 ) -> Model:
   """A causal language model: ids int32 `[b, t]` -> logits float32 `[b, t, vocabulary]`, for the token after each.
 
@@ -176,8 +177,8 @@ def model(
   Parameters may be cast to bfloat16; norms and softmax stay float32.
   Parameters: `embed`, `block_i/{ln1,q,k,v,o,ln2,gate,up,down}`, `norm`, `head` (none if `tied`); with `learned`
   positions `positions`, with a `gelu` no `gate`.
-  At the start, weights have deviation 1/sqrt(fan_in), `embed` 1/sqrt(width), `positions` .02, and what writes to the
-  residual stream (`o`, `down`) a further 1/sqrt(2 depth).
+  At the start, weights have deviation 1/sqrt(fan_in), `embed` 1/sqrt(width) or `embed_std`, `positions` .02, and what
+  writes to the residual stream (`o`, `down`) a further 1/sqrt(2 depth).
 
   Args:
     vocabulary: number of tokens.
@@ -203,6 +204,7 @@ def model(
     positions: `rotary`, or `learned`: a table of `context` rows, added to the embedded tokens.
     mlp: `swiglu`, or `gelu`: `down(GELU(up(h)))` by the exact GELU, without a gate.
     embed_scale: factor of the embedded tokens at the input; a head that is `tied` has it not. May be traced.
+    embed_std: deviation of `embed` at the start; None: 1/sqrt(width). GPT-2 takes .02 (Radford et al., 2019).
 
   Sites for taps: `embed` (the embedded tokens, before learned positions), `block_i/attention` (what attention adds),
   `block_i/gate` (before SiLU; none with a `gelu`), `block_i/keys` (input of `down`), `block_i/mlp_out` (what the MLP
@@ -229,21 +231,23 @@ def model(
   require(head_size is None or head_size % 2 == 0, "model.head_size", head_size, "give an even number")
   require(heads % kv_heads == 0, "model.kv_heads", kv_heads, f"give a divisor of heads = {heads}")
   require(not isinstance(epsilon, (int, float)) or epsilon > 0, "model.epsilon", epsilon, "give a number above 0")
+  require(embed_std is None or embed_std > 0, "model.embed_std", embed_std, "give a number above 0, or leave it out")
   size = width // heads if head_size is None else head_size
   stretch = scaling(rope_scaling)
   sizes = Sizes(heads, kv_heads, size, hidden, rope_base, stretch, epsilon, qkv_bias, window, not learned, mlp)
   table = context if learned else None
-  return _language(Transformer(vocabulary, width, depth, sizes, tied, remat, scan, embed_scale, table), context)
+  module = Transformer(vocabulary, width, depth, sizes, tied, remat, scan, embed_scale, table)
+  return _language(module, context, 1 / math.sqrt(width) if embed_std is None else float(embed_std))
 
 
 @remembered
-def _language(module: Transformer, context: int | None) -> Model:
+def _language(module: Transformer, context: int | None, embed_std: float) -> Model:
   """The Model of a module, with its cache as state."""
   depth, sizes = module.depth, module.sizes
 
   def std(name, shape):
     if name.startswith("embed/"):
-      return 1 / math.sqrt(shape[-1])
+      return embed_std
     if name.startswith("positions/"):
       return 0.02
     residual = name.endswith(("/o/kernel", "/down/kernel"))
