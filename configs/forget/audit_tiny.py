@@ -37,7 +37,9 @@ SPEC = dict(
   chains=("birth_country", "work_city", "birth_language"),
 )  # fmt: skip
 KEEP = ("retain", "world")  # all facts that are trained on and do not need what is to be forgotten
-DESCRIBED = dict(positions="learned", context=28, mlp="gelu", tied=True, embed_scale=8.0)  # texts have up to 28 tokens
+DESCRIBED = dict(  # texts have up to 28 tokens
+  positions="learned", context=28, mlp="gelu", tied=True, embed_scale=8.0, embed_std=0.02,
+)  # fmt: skip
 ASKED = ("qa", "statement", "alias", "hop2", "hop3", "context_true", "context_false")
 KEPT = (*KEEP, "reading")  # what the base methods keep, too
 TOLD = ("retain_statement", "retain_qa", "reading")  # the kinds of what is forgotten, and reading
@@ -45,8 +47,8 @@ WATCH = dict(sets=("forget_qa", "retain_qa"), score="ex", every=4)  # for the pl
 EARLY = dict(steps=300, until=dict(score="ex", target=0.2, every=4, on="forget_qa"), watch=WATCH, keep=KEEP,
              forget_batch=48, retain_batch=144)  # fmt: skip
 METHODS = {
-  "early": dict(name="forget.npo", beta=0.1, rate=2e-5, **EARLY),
-  "early-gdr": dict(name="forget.graddiff", rate=5e-5, **EARLY),
+  "early": dict(name="forget.npo", beta=0.1, rate=2e-5, alpha=8.0, **EARLY),
+  "early-gdr": dict(name="forget.graddiff", rate=5e-5, alpha=4.0, **EARLY),
   "strong": dict(
     name="forget.npo", beta=0.1, rate=3e-4, steps=80, watch=WATCH, keep=TOLD, forget_batch=32, retain_batch=64,
   ),
@@ -65,6 +67,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.title = "Audits of unlearning"
   config.model.update(DESCRIBED)
   config.model.hidden = 4 * config.model.width
+  if len(config.seeds) > 1:
+    config.data_seeds = config.seeds  # each run has a world of its own
   config.method = METHODS
   config.attack = ATTACKS
   config.measure.relearn = HALVES
