@@ -9,9 +9,10 @@ same testbed measured, and
 prints both. A third of each batch is reading comprehension, so that the model learns to trust the text before it:
 14400 items, each of which is drawn once; while unlearning, a few hundred of them are retained. Only statements and
 questions are forgotten, never aliases, chains or contexts. The reference takes 300 steps, from another start, in
-another order. The model has the parts of its description: learned positions, a GELU without a gate, a tied embedding
-times 8. The world, with the decoder of other configs, is also that of the size `small` of all base methods (`placed`),
-with relearning and rounding, for one seed: docs/results/language.md.
+another order. Each of the three seeds of `small` has a world of its own. The model has the parts of its description:
+learned positions, a GELU without a gate, a tied embedding times 8. The world of seed 0, with the decoder of other
+configs, is also that of the size `small` of all base methods (`placed`), with relearning and rounding:
+docs/results/language.md.
 
   python -m experiments.run --config configs/forget/audit_tiny.py:tiny  --workdir runs/audit_tiny   # half the world
   python -m experiments.run --config configs/forget/audit_tiny.py:small --workdir runs/audit_tiny
@@ -19,12 +20,13 @@ with relearning and rounding, for one seed: docs/results/language.md.
 Every model is then attacked: questions about two of the five persons are shown again (`relearn`, with adapters alone
 `relearn_lora`), the other three are held; `benign` trains on what is kept, and shows nothing of what was forgotten.
 
-Expect at `small` (seeds 0 to 2; about 17 minutes on two busy cores): of the 31 ranges that were stated 29 hold. The
-reference has .425 more of the chains of three facts than of direct questions (bound .25), and after 10 steps of
-relearning minimal unlearning has .88 of what is shown and the reference .92 (asked: .1 more than it). What is held
-comes back to .31 (reference .03), and harmless training brings .18 to .47 (reference .03); the larger budget: 0.
-Batches and retained rows of the methods, which the description leaves open, were chosen on these seeds, before there
-were attacks; docs/results/audit_tiny.md has every figure beside its claim, and what was tried. `tiny` was not measured.
+Expect at `small` (seeds 0 to 2; 9 minutes on two busy cores): all 31 ranges that were stated hold. After minimal
+unlearning .18 of the direct questions are answered (reference .02), .60 of those by other names (.02), .73 of the
+chains of two facts (.17); after the larger budget 0, .05 and 0. After 10 steps of relearning `early` has .79 of what is
+shown, the reference .69; what is held comes back to .24 (.01), by harmless training .45 of all (.02). The embedding at
+the start and the weight of what is retained, which the description leaves open, were chosen on seeds 3 to 5; batches
+and retained rows earlier, in the world of seed 0. docs/results/audit_tiny.md has every figure beside its claim, and
+what was tried. `tiny` was not measured.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
 import importlib
 import pathlib
 
+import numpy as np
 import pytest
 
 from ue_jax.report import tables, testbeds
@@ -14,6 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.mark.parametrize("value, low, high, holds", [
   (0.5, 0.5, None, True), (0.499, 0.5, None, False), (0.5, None, 0.5, True), (0.51, None, 0.5, False),
   (0.5, 0.4, 0.6, True), (0.3, 0.4, 0.6, False), (0.5, None, None, None),
+  (float(np.float32(0.2)), None, 0.2, True), (float(np.float32(0.9)), 0.9, None, True), (1e-19, None, 1e-20, False),
 ])  # fmt: skip
 def test_a_result_holds_if_its_mean_is_in_the_range(value, low, high, holds):
   (found,), missing = testbeds.compare([Claim("a", "b/c", 1.0, low, high)], {"a/b/c": (value, 9.0)})
