@@ -126,6 +126,7 @@ def from_weights(size: str) -> ConfigDict:
   config.train = dict(
     name="train.supervised", steps=75, batch_size=64, rate=2e-2, optimizer="sgd", schedule="cosine", momentum=0.9,
   )
+  config.seeds = config.data_seeds = (0, 1, 2)  # each run forgets pictures of its own
   config.reference = True
   sgd = dict(steps=40, optimizer="sgd")
   config.method = dict(
@@ -135,11 +136,12 @@ def from_weights(size: str) -> ConfigDict:
     neggrad_plus=dict(
       name="forget.neggrad_plus", alpha=0.9, rate=3e-3, clip=1.0, forget_batch=32, retain_batch=32, **sgd,
     ),
-    salun=dict(name="forget.salun", rate=5e-4, **sgd),
+    # These three were chosen on seeds 10 and 11:
+    salun=dict(name="forget.salun", rate=5e-5, **sgd),
     scrub=dict(
-      name="forget.scrub", passes=3, max_passes=2, forget_steps=6, retain_steps=13, rate=2e-4, optimizer="sgd",
+      name="forget.scrub", passes=8, max_passes=2, forget_steps=6, retain_steps=13, rate=8e-4, optimizer="sgd",
     ),
-    bad_teacher=dict(name="forget.bad_teacher", share=1.0, rate=3e-4, **sgd),
+    bad_teacher=dict(name="forget.bad_teacher", share=1.0, rate=3e-5, **sgd),
     eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", rate=1e-2, **sgd),
     weight_noise=dict(name="forget.weight_noise", size=0.05),
   )
