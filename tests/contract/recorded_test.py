@@ -119,6 +119,14 @@ def test_every_method_of_the_grid_is_nearer_than_nothing_and_than_noise_on_the_m
     assert len(gaps) > 20 and {name for name, gap in gaps.items() if gap >= bar} == foils
 
 
+def test_every_method_on_cifar_is_nearer_than_nothing_and_than_noise_on_the_mean():
+  record = results.read(PLACE / "vision_grid_cifar.json")
+  gaps = {n.partition("/")[0]: v[0] for n, v in record.figures.items() if n.endswith("/gap")}
+  assert len(record.seeds) == 3 and len(gaps) == 11
+  bar = min(gaps.pop(name) for name in ("original", "weight_noise"))
+  assert max(gaps.values()) < bar
+
+
 def test_worst_case_sets_are_on_the_mean_of_twelve_seeds_what_is_claimed():
   worst, drawn = (results.read(PLACE / f"worst_case_{name}.json") for name in ("small", "random"))
   assert worst.seeds == drawn.seeds == tuple(range(12))
