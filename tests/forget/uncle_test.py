@@ -18,7 +18,7 @@ from ue_jax.train import loop
 pytest.importorskip("sklearn")
 fit = functools.partial(loop.fit, mode="one")
 NAMES = ("image", "label")
-SMALL = dict(learn_steps=400, forget_steps=100)
+SMALL = dict(learn_steps=400, forget_steps=300, gamma=0.3)
 
 
 def ask(sequence, count=3, **sizes):
@@ -111,7 +111,7 @@ def test_a_step_of_learning_is_the_gradient_of_the_formula_and_trains_one_code(a
 
 
 def test_random_labels_forget_with_the_data_and_leave_the_weights_as_large(asked, answered):
-  method = uncle.method(aim="random_labels", gamma=1.0, **SMALL)
+  method = uncle.method(aim="random_labels", **{**SMALL, "gamma": 1.0})
   batch = method.batch(0, asked, 2)  # U0
   true = {bytes(x.tobytes()): y for x, y in zip(*(asked.data.arrays[k][asked.data.sets["task_0"]] for k in NAMES))}
   told = np.array([true[x.tobytes()] == y for x, y in zip(batch["image"].reshape(-1, 8, 8, 1), batch["label"].ravel())])
