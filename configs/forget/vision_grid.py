@@ -139,7 +139,7 @@ def from_weights(size: str) -> ConfigDict:
     # These three were chosen on seeds 10 and 11:
     salun=dict(name="forget.salun", rate=5e-5, **sgd),
     scrub=dict(
-      name="forget.scrub", passes=8, max_passes=2, forget_steps=6, retain_steps=13, rate=8e-4, optimizer="sgd",
+      name="forget.scrub", passes=8, max_passes=2, forget_steps=6, retain_steps=13, rate=3e-3, clip=3.0, optimizer="sgd",
     ),
     bad_teacher=dict(name="forget.bad_teacher", share=1.0, rate=3e-5, **sgd),
     eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", rate=1e-2, **sgd),
