@@ -11,8 +11,9 @@ weights of a ResNet-20, bed and methods are those of `vision_grid.py:cifar`. Com
   ones (RTE), that over training again, and how many samples its steps see;
 - 32 shadow models on random halves as one program (`parallel.many`) against `train.loop.fit` for one after another,
   which share one compiled step: what LiRA costs before it can say anything;
-- four alpha and four rates of NegGrad+ as one program (`parallel.sweep`, mode `vmap`), against one setting after
-  another through one compiled step (mode `loop`), and against sixteen fits, each of which compiles its own.
+- four alpha and four rates of NegGrad+ as one program (`parallel.sweep`, mode `vmap`, 20 steps a call), against one
+  setting after another (mode `loop`) through one compiled step and through 20 of them in a call, and against sixteen
+  fits, each of which compiles its own.
 
 No compilation is kept on disk. `--small` takes a few steps of everything, to see that it runs.
 """
@@ -41,6 +42,7 @@ from ue_jax.report import tables
 from ue_jax.train import loop
 
 PARTS = ("methods", "lira", "grid")
+SCANNED = 20  # steps of a grid in one compiled call
 
 
 def bed(small: bool) -> tuple[Procedure, Request, Mapping[str, Any]]:
@@ -102,8 +104,8 @@ def grid(request: Request, steps: int, repeats: int) -> list[list[Any]]:
   factory = lambda alpha, rate: neggrad_plus.method(alpha=alpha, rate=rate, steps=steps)
   pairs = [dict(alpha=float(a), rate=float(r)) for a, r in zip(settings["alpha"], settings["rate"])]
   final = lambda subjects: [float(s.history["loss"][-1]) for s in subjects]
-  swept = lambda mode: lambda: final(sweep.sweep(factory, settings, request, mode=mode))
-  ways = {"one program": swept("vmap"), "one step": swept("loop")}
+  swept = lambda mode, size: lambda: final(sweep.sweep(factory, settings, request, mode=mode, steps_per_call=size))
+  ways = {"one program": swept("vmap", SCANNED), "one step": swept("loop", 1), "steps scanned": swept("loop", SCANNED)}
   ways["sixteen fits"] = lambda: final([loop.fit(factory(**pair), request) for pair in pairs])
   lines, base = [], None
   for name, run in ways.items():

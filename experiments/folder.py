@@ -79,6 +79,8 @@ def _looks(path: Any) -> str:
   if not isinstance(path, str) or not path:
     return ""
   root = pathlib.Path(path)
+  if not root.exists():  # the weights that a package brings are known by its name, from wherever we are called
+    return store.digest([path])
   files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root] * root.is_file()
   seen = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
   return store.digest([str(root.absolute()), seen])

