@@ -96,7 +96,7 @@ def mapped():
 def pytest_runtest_teardown(item, nextitem):
   """Every program stays mapped in some pieces, and at Linux's 65530 of a process the compiler ends it: long before that
   they are let go, between two files."""
-  if nextitem is not None and nextitem.path != item.path and mapped() > 35_000:
+  if nextitem is not None and nextitem.path != item.path and mapped() > 50_000:
     jax.clear_caches()
     gc.collect()
 
