@@ -60,7 +60,7 @@ CLAIMED = {
   "laf_hard": [
     ("laf/forget/accuracy", "<=", 0.1), ("laf/retain/accuracy", ">=", 0.95), ("laf_gentle/forget/accuracy", ">=", 0.15),
   ],
-  "worst_case_small": [("reference/noisy", "<=", 0.01), ("ft/gap", "<=", 0.021), ("rl/gap", ">=", 0.08)],
+  "worst_case_small": [("reference/noisy", "<=", 0.01)],
   "worst_case_random": [("reference/UA", ">=", 0.1), ("reference/MIA", ">=", 0.2), ("reference/noisy", ">=", 0.05)],
   "representation_small": [
     ("head_only/AGL", ">=", 0.95), ("head_only/cka_original/forget_test", ">=", 0.9999),
@@ -80,8 +80,8 @@ CLAIMED = {
     ("let_go/right_after", ">=", 0.5), ("random_labels/norm", ">=", 650),
   ],
   "uncle_turned": [
-    ("noise/right_after", "<=", 0.3), ("noise/later", "<=", 0.3), ("noise/worst_drop", "<=", 0.02),
-    ("noise/norm", "<=", 15), ("unheld/worst_drop", ">=", 0.3),
+    ("noise/later", "<=", 0.3), ("noise/worst_drop", "<=", 0.02), ("noise/norm", "<=", 15),
+    ("held_ten_times/right_after", "<=", 0.16), ("norm/right_after", "<=", 0.16), ("unheld/worst_drop", ">=", 0.3),
   ],
   "hamu": [
     ("correlation", ">=", 0.95), ("r2_of_q", ">=", 0.95), ("no_stop/retain", "<=", 0.0), ("stop/retain", ">=", 0.0),
@@ -134,5 +134,19 @@ def test_worst_case_sets_are_on_the_mean_of_twelve_seeds_what_is_claimed():
   assert mean["reference/UA"] <= 0.01 and mean["reference/MIA"] <= 0.02
   assert mean["reference/TA"] >= other["reference/TA"] - 0.005
   assert mean["ft/gap"] <= 0.02 and mean["rl/gap"] >= 0.1 and mean["rl/gap"] >= 1.5 * other["rl/gap"]
+  met = lambda name, way: sum(map(way, worst.each[name]))  # of the twelve seeds, as the page says
+  assert met("reference/UA", lambda x: x <= 0.01) == met("reference/MIA", lambda x: x <= 0.02) == 10
+  assert met("ft/gap", lambda x: x <= 0.02) == 11 and met("rl/gap", lambda x: x >= 0.1) == 10
   pairs = zip(worst.each["ft/gap"], drawn.each["ft/gap"], strict=True)
   assert all(a < b / 2 for a, b in pairs)
+
+
+def test_turned_tasks_miss_right_after_on_the_seed_that_the_page_names():
+  record = results.read(PLACE / "uncle_turned.json")
+  assert [seed for seed, x in zip(record.seeds, record.each["noise/right_after"]) if x > 0.16] == [17]
+
+
+@pytest.mark.parametrize("record", sorted(PLACE.glob("*.json")), ids=lambda path: path.stem)
+def test_a_record_names_no_place_of_the_machine_that_made_it(record):
+  text = record.read_text(encoding="utf-8")
+  assert not re.search(r"[\"=](/|~|[A-Za-z]:\\\\)\w", text)
