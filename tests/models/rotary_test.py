@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -38,10 +39,18 @@ def test_frequencies_equal_the_formulas_of_each_kind():
 
 def test_positions_may_differ_by_row():
   x = jnp.ones((2, 5, 1, 8))
-  both = rotary.rotate(x, 100.0, jnp.array([[0, 1, 2, 3, 4], [0, 0, 0, 1, 2]]))
-  plain = rotary.rotate(x, 100.0)
+  both = rotary.rotate(x, rotary.turns(jnp.array([[0, 1, 2, 3, 4], [0, 0, 0, 1, 2]]), 4, 100.0))
+  plain = rotary.rotate(x, rotary.turns(5, 4, 100.0))
   np.testing.assert_allclose(both[0], plain[0], atol=1e-6)
   np.testing.assert_allclose(both[1, 2:], plain[1, :3], atol=1e-6)
+
+
+def test_turns_of_counted_positions_are_no_work_of_the_compiled_program():
+  x = jnp.ones((2, 5, 1, 8))
+  program = lambda where, base: str(jax.make_jaxpr(lambda x: rotary.rotate(x, rotary.turns(where, 4, base)))(x))
+  assert " cos " not in program(5, 100.0) and " sin " not in program(5, 100.0)
+  traced = jax.make_jaxpr(lambda base: rotary.rotate(x, rotary.turns(5, 4, base)))(100.0)
+  assert " cos " in str(traced)  # a base that is swept is still an input
 
 
 @pytest.mark.parametrize("field, settings", [

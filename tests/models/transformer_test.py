@@ -109,9 +109,10 @@ def test_attention_of_accelerators_gives_the_numbers_of_that_of_cpus(key, monkey
 
 def test_rotation_equals_numpy_keeps_length_and_sees_only_distance(key):
   x = jax.random.normal(key, (1, 9, 1, 8))
-  turned = np.asarray(transformer.rotate(x, 100.0))[0, :, 0]
+  by = transformer.turns(9, 4, 100.0)
+  turned = np.asarray(transformer.rotate(x, by))[0, :, 0]
   np.testing.assert_allclose(turned, rope(np.asarray(x)[0, :, 0], 100.0), atol=1e-5)
-  same = np.asarray(transformer.rotate(jnp.broadcast_to(x[:, :1], x.shape), 100.0))[0, :, 0]
+  same = np.asarray(transformer.rotate(jnp.broadcast_to(x[:, :1], x.shape), by))[0, :, 0]
   products = same @ same.T
   for distance in range(4):
     np.testing.assert_allclose(np.diag(products, distance), products[0, distance], rtol=1e-4)

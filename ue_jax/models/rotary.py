@@ -62,22 +62,33 @@ def frequencies(half: int, base: jax.Array | float, scaled: Scaling | None = Non
   return plain * (kept + (1 - kept) / factor)
 
 
-def rotate(
-  x: jax.Array, base: jax.Array | float, positions: jax.Array | None = None, scaled: Scaling | None = None
-) -> jax.Array:
+def turns(
+  where: jax.Array | int, half: int, base: jax.Array | float, scaled: Scaling | None = None
+) -> tuple[jax.Array, jax.Array]:
+  """Cosines and sines of all rotations, float32 `[length, 1, half]` or `[batch, length, 1, half]`.
+
+  Those of counted positions are numbers before anything is compiled, if `base` is one: a compiler would find them anew
+  for every head of every block.
+
+  Args:
+    where: int32 positions `[batch, length]`, or how many there are, the first of which is 0.
+    half: pairs of a head.
+    base: wave lengths go from 2 pi to 2 pi base.
+    scaled: see `scaling`.
+  """
+  with jax.ensure_compile_time_eval():
+    at = jnp.arange(where) if isinstance(where, int) else where
+    angle = at.astype(jnp.float32)[..., None, None] * frequencies(half, base, scaled)
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def rotate(x: jax.Array, by: tuple[jax.Array, jax.Array]) -> jax.Array:
   """Rotary position embedding, pairs taken from the two halves of the last axis.
 
   Args:
     x: `[batch, length, heads, size]`, size even.
-    base: wave lengths go from 2 pi to 2 pi base.
-    positions: int32 `[batch, length]`; None: the first of `length` is 0.
-    scaled: see `scaling`.
+    by: the `turns` of its positions.
   """
-  frequency = frequencies(x.shape[-1] // 2, base, scaled)
-  if positions is None:
-    angle = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None, None] * frequency
-  else:
-    angle = positions.astype(jnp.float32)[..., None, None] * frequency
-  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  cos, sin = by
   a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)

@@ -22,7 +22,7 @@ from ue_jax.models import layers, lora
 from ue_jax.models.attention import Cache, Packed, Tokens, apart, attend, counted, visible
 from ue_jax.models.decoder_parts import RMSNorm, gated, rows
 from ue_jax.models.model import Model, Out, tap
-from ue_jax.models.rotary import Scaling, rotate, scaling
+from ue_jax.models.rotary import Scaling, rotate, scaling, turns
 
 ADAPTERS = "adapters"  # the collection of variables that holds A and scale B of some linear maps
 SITES = ("attention", "gate", "keys", "mlp_out", "residual")
@@ -50,14 +50,14 @@ class Block(nn.Module):
   site: str
 
   @nn.compact
-  def __call__(self, x, seen, positions, past, first, taps):
-    """`past`: keys and values of the cache, or None; returns the stream and the keys and values to attend to."""
+  def __call__(self, x, seen, by, past, first, taps):
+    """`by`: the turns of all positions; `past`: keys and values of the cache, or None; returns the stream and the keys and values to attend to."""
     width, c = x.shape[-1], self.sizes
     linear = lambda features, name, bias=False: functools.partial(
       rows, nn.Dense(features, use_bias=bias, name=name), adapter=self.get_variable(ADAPTERS, name)
     )
     split = lambda y: y.reshape(*y.shape[:2], -1, c.size)
-    turned = lambda y: rotate(split(y), c.rope_base, positions, c.scaled) if c.rotary else split(y)
+    turned = lambda y: rotate(split(y), by) if c.rotary else split(y)
     here = lambda site, value: tap(taps, f"{self.site}/{site}", value)
 
     h = RMSNorm(c.epsilon, name="ln1")(x)
@@ -100,13 +100,14 @@ class Transformer(nn.Module):
     if self.table is not None:
       at = jnp.arange(ids.shape[1]) if positions is None else positions
       x = x + nn.Embed(self.table, self.width, name="positions")(at)  # beyond the table: NaN
+    by = self.turned(ids.shape[1] if positions is None else positions)
     plain = cache is None and not taps and not self.is_initializing()
     block = nn.remat(Block) if self.remat and plain else Block
     for i in range(0 if self.scan and plain else self.depth):
       name, past = f"block_{i}", None if cache is None else (cache.keys[i], cache.values[i])
-      x, pair = block(self.sizes, name, name=name)(x, seen, positions, past, first, taps)
+      x, pair = block(self.sizes, name, name=name)(x, seen, by, past, first, taps)
       kept.append(pair)
-    x = self.scanned(x, seen, positions) if self.scan and plain else x
+    x = self.scanned(x, seen, by) if self.scan and plain else x
     x = RMSNorm(self.sizes.epsilon, name="norm")(x)
     logits = rows(embed.attend if self.tied else nn.Dense(self.vocabulary, use_bias=False, name="head"), x)
     out = logits.astype(jnp.float32), x
@@ -116,12 +117,17 @@ class Transformer(nn.Module):
     usual = isinstance(self.embed_scale, (int, float)) and self.embed_scale == 1
     return x if usual else x * jnp.asarray(self.embed_scale, x.dtype)
 
-  def scanned(self, x, seen, positions):
+  def turned(self, where):
+    """What queries and keys of every block are turned by, None without rotations."""
+    c = self.sizes
+    return turns(where, c.size // 2, c.rope_base, c.scaled) if c.rotary else None
+
+  def scanned(self, x, seen, by):
     """The stream after all blocks: one program for a block, run over their parameters laid on top of each other."""
     block = Block(self.sizes, "block", parent=None)
 
     def one(x, variables):
-      return block.apply(variables, x, seen, positions, None, 0, {})[0], None
+      return block.apply(variables, x, seen, by, None, 0, {})[0], None
 
     every = [{kind: part[f"block_{i}"] for kind, part in self.variables.items()} for i in range(self.depth)]
     layers = jax.tree.map(lambda *parts: jnp.stack(parts), *every)
