@@ -52,6 +52,11 @@ def test_labels_of_both_folders_are_read_and_called_by_their_words(tiny):
   assert data.arrays["index"].tolist() == list(range(17)) and data.info["unreadable"] == []
 
 
+def test_only_a_line_feed_ends_a_line_of_the_words(tiny):
+  (tiny / "words.txt").write_text("n01\tcrane\nn02\tlorry\u2028or van\nn03\tcat\n", encoding="utf-8")
+  assert imagenet.data(str(tiny), size=8).info["labels"]["label"] == ["crane", "lorry\u2028or van", "cat"]
+
+
 def test_a_part_is_balanced_and_keeps_its_identity(tiny):
   whole = imagenet.data(str(tiny), size=8)
   part = check_data(imagenet.data(str(tiny), size=8, train=4, test=2, classes=("n03", "n01"), seed=1))

@@ -39,6 +39,19 @@ def test_bare_strings_and_plain_lines(tmp_path):
     {"text": "I do not know."}, {"text": "No idea."}]  # fmt: skip
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_separator_inside_a_text_does_not_end_the_line(tmp_path, separator):
+  many = [{"question": f"Who{separator}?", "answer": "Ana."}, GOOD]
+  path = written(tmp_path, "\r\n".join(json.dumps(one, ensure_ascii=False) for one in many))
+  assert records.read(path) == many
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c", "\x1d", "\x1e"])
+def test_of_plain_lines_only_the_line_feed_ends_one(tmp_path, separator):
+  path = written(tmp_path, f"I do{separator}not know.\r\nNo idea.\n")
+  assert records.read(path, "lines") == [{"text": f"I do{separator}not know."}, {"text": "No idea."}]
+
+
 @pytest.mark.parametrize("form, content, said", [
   ("qa", '{"question": "a", "answer": "b"}\n{"question": ', "some.json:2.*repair the JSON"),
   ("qa", '[{"question": "a",]', "some.json:1.*repair the JSON"),

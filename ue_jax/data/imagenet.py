@@ -111,7 +111,7 @@ def _lines(path: pathlib.Path) -> list[tuple[str, list[str]]]:
     text = path.read_text(encoding="utf-8")
   except (OSError, UnicodeDecodeError) as error:
     raise Invalid(str(path), "not readable", f"give a text file in UTF-8; {error}") from error
-  fields = [[one.strip() for one in line.split("\t")] for line in text.splitlines()]
+  fields = [[one.strip() for one in line.split("\t")] for line in text.split("\n")]
   return [(f"{path}, line {i}", one) for i, one in enumerate(fields, 1) if any(one)]
 
 

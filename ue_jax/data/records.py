@@ -1,6 +1,8 @@
 """Files of questions, answers and texts, as the public benchmarks publish them; whatever is wrong is said in one line.
 
-A file holds one JSON object a line, or one JSON list of them. Forms (fields beside these are kept as they are):
+A file holds one JSON object a line, or one JSON list of them. Lines end with a line feed, maybe after a carriage
+return; other separators (U+2028, U+0085, a form feed) are characters of a text. Forms (fields beside these are kept as
+they are):
 
 | form | fields | published by |
 | --- | --- | --- |
@@ -43,7 +45,7 @@ def read(path: str, form: str = "qa") -> list[dict[str, Any]]:
   require(form in FORMS, "data.form", form, f"choose one of {sorted(FORMS)}")
   text = _text(path)
   if form == "lines":
-    found = [(i + 1, {"text": line.strip()}) for i, line in enumerate(text.splitlines()) if line.strip()]
+    found = [(i + 1, {"text": line.strip()}) for i, line in enumerate(text.split("\n")) if line.strip()]
   else:
     found = _objects(path, text)
   require(len(found) > 0, path, "no record", "give a file with at least one")
@@ -68,7 +70,7 @@ def _objects(path: str, text: str) -> list[tuple[int, Any]]:
       raise Invalid(f"{path}:{error.lineno}", error.msg, "repair the JSON") from None
     return list(enumerate(whole, 1))
   out = []
-  for number, line in enumerate(text.splitlines(), 1):
+  for number, line in enumerate(text.split("\n"), 1):
     if line.strip():
       try:
         out.append((number, json.loads(line)))
