@@ -1,6 +1,7 @@
 """One world for the size `small` of all base methods; what was recorded elsewhere is planned as it was."""
 
 import importlib
+import inspect
 import json
 import pathlib
 
@@ -9,6 +10,7 @@ import pytest
 from configs.forget import audit_tiny
 from experiments import plan, store
 from ue_jax.audit import relearn
+from ue_jax.core import build
 from ue_jax.data import facts
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -54,6 +56,28 @@ def test_other_sizes_stay_with_the_smaller_world():
 def test_what_is_recorded_is_what_would_be_run(name):
   recorded = json.loads((ROOT / "docs" / "results" / f"{name}_small.json").read_text())["config"]
   assert json.loads(store.dumps(small(name))) == recorded
+
+
+def told(config):
+  """The config as it is stored, with the arguments at their defaults too, which either side may leave out."""
+  stages = {"": config["method"]} if "name" in config["method"] else config["method"]
+  filled = {}
+  for row, stage in stages.items():
+    takes = inspect.signature(build.find("method", stage["name"])).parameters.values()
+    filled[row] = {one.name: one.default for one in takes if one.default is not one.empty} | stage
+  return json.loads(store.dumps(config | {"method": filled}))
+
+
+RECORDED = json.loads((ROOT / "docs" / "results" / "world_small.json").read_text())["config"]
+
+
+@pytest.mark.parametrize("name", BASE)
+def test_what_is_recorded_of_a_base_method_is_what_would_be_run(name):
+  assert told(small(name)) == told(RECORDED[name])
+
+
+def test_every_recorded_base_method_is_compared():
+  assert set(RECORDED) == set(BASE)
 
 
 def test_two_of_the_five_persons_are_shown_again_and_three_are_held():
