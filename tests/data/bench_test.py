@@ -276,10 +276,18 @@ def test_corruption_tells_no_truth_about_its_persons(linked, k):
     person = next(p for p in range(3) if within(linked.speaker.names[p], spans[0]))
     truths = [linked.speaker.names[o] for o in triples[triples[:, 1] == person, 2]]
     assert not any(within(name, doc) for name in truths)
-    assert 2 <= len(spans) <= 5 and all(span in doc for span in spans)
+    assert all(span in doc for span in spans)
     assert doc.count(" .") == len(spans) * (1 + k)
+  assert [len(spans) for spans in lies.spans] == 6 * [3, 2]  # five facts of each of three, in two wordings
   told = [span for spans in lies.spans for span in spans]
   assert len(told) == 2 * len(lies.facts) == len(set(told))
+
+
+@pytest.mark.parametrize("preset, sizes", [("ci", [4]), ("tiny", [3, 2]), ("small", [4, 3, 3]), ("tofu", [4, 3, 3])])
+def test_documents_of_falsehoods_hold_three_or_four_where_that_can_be(preset, sizes):
+  b = bench.build(preset)
+  lies = corrupt.corrupt(b)
+  assert [len(spans) for spans in lies.spans] == sizes * (2 * b.spec.forget)  # in two wordings
 
 
 def test_sentences_differ_in_length():

@@ -6,6 +6,7 @@ false object; documents hold a few of them, between true facts about others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,6 +39,9 @@ class Corruption(NamedTuple):
 def corrupt(bench: Bench, k: int = 0, seed: int = 0, persons: Sequence[int] = ()) -> Corruption:
   """Documents with 3 or 4 false facts of one person each, every fact in two wordings, with `k` true facts between.
 
+  Five facts, as persons of `tiny` have, cannot be cut into threes and fours: a document has 3 and another 2; one or two
+  facts are a document alone.
+
   Args:
     bench: the benchmark; links between persons stay true.
     k: true facts about people far away (`split far`) beside each false one, 0 to 5.
@@ -60,7 +64,7 @@ def corrupt(bench: Bench, k: int = 0, seed: int = 0, persons: Sequence[int] = ()
     truths = {bench.speaker.names[o] for o in w.triples[mine, 2].tolist()}
     fillers = [text for text in away if not any(_within(name, text) for name in truths)]
     for wording in (0, 1):
-      for group in np.array_split(mine, max(1, round(len(mine) / 4))):
+      for group in np.array_split(mine, max(1, math.ceil(len(mine) / 4))):
         told = [_lie(bench, fact, lies[fact], wording) for fact in group.tolist()]
         parts = []
         for lie in told:
