@@ -31,6 +31,15 @@ def test_nothing_unlearned_leaks_and_exact_unlearning_does_not(request_tokens):
   assert exact["forget/knowmem"].value == exact["forget/knowmem"].target
 
 
+def test_the_range_of_privleak_is_that_of_the_control_and_not_of_what_came_out(request_tokens, monkeypatch):
+  alone = request_tokens._replace(reference=None)
+  good = fit(muse.measure(knowledge=()), alone)["privleak"]
+  assert (good.low, good.high) == (-100.0, membership.privleak(0.0, 0.5)) and good.low <= good.value <= good.high
+  monkeypatch.setattr(membership, "auc", lambda *values: -0.1)  # no AUC
+  impossible = fit(muse.measure(knowledge=()), alone)["privleak"]
+  assert impossible.high == good.high < impossible.value
+
+
 def test_both_have_lengths_of_their_own_and_the_stops_are_those_of_questions(request_tokens, monkeypatch):
   pytest.importorskip("nltk")
   seen = []

@@ -69,7 +69,7 @@ def measure(
     control = _auc(request._replace(subject=request.reference)) if request.reference else 0.5
     n = len(request.data.sets[members]) + len(request.data.sets[nonmembers])
     leak = membership.privleak(found, control)
-    out["privleak"] = Score(leak, n, "near", 0.0, -100.0, max(leak, membership.privleak(0.0, control)))
+    out["privleak"] = Score(leak, n, "near", 0.0, -100.0, membership.privleak(0.0, control))
     return out
 
   def _auc(request: Request) -> float:
