@@ -68,11 +68,13 @@ def test_a_trained_model_leaks_and_an_untrained_one_guesses(deep):
   found = fit(logit_lens.measure(sites=logit_lens.SITES), deep)
   assert len(found) == 3 * 3 * 3 + 1
   assert found["forget/block_2/residual/first"].value > 0.9 and found["forget/leak"].value > 0.9
-  assert found["forget/leak"].target < 0.4 and found["forget/leak"].better == "near"
   log_p = [found[f"forget/block_{i}/residual/log_p"].value for i in range(3)]
   assert log_p[0] < log_p[1] < log_p[2]
   choices = found["forget/block_0/residual/rank"].high
   assert choices == len(deep.data.info["vocabulary"])
+  chance, answers = 1 / choices, len(np.unique(inside.prompts(deep.data, deep.data.sets["forget"])[2]))
+  scatter = np.sqrt(chance * (1 - chance) / answers)  # rows with one answer are right or wrong together, so not of rows
+  assert found["forget/leak"].target < chance + 4 * scatter < 0.07 and found["forget/leak"].better == "near"
   assert 0.25 * choices < found["forget/block_2/residual/rank"].target < 0.75 * choices
 
 
