@@ -97,7 +97,8 @@ def splits(
   been. `neighbour` (one step away, or with two things in common) and `far` part the direct rows of `retain`. By
   granularity: `forget_entity`, `forget_relation`, `forget_fact`, `forget_docs`. `relearn_<how>`: what an attacker has.
   `drift_0` .. `drift_3`: the persons in four requests. `trace_prompts`, `general`, `coreset`, and `val_<kind>`,
-  `test_<kind>`: 10 and 90 % of every kind.
+  `test_<kind>`: 10 and 90 % of every kind. What is no rows of probes is elsewhere: the closed facts to be forgotten
+  (`bench.Bench.forget_closed`), documents of falsehoods with k truths beside each (`corrupt.corrupt(bench, k)`).
   """
   p, kind = probes, lambda *names: np.isin(probes.kind, [KIND[name] for name in names])
   direct = kind(*DIRECT) & (p.rel != NUMBER["alias"])

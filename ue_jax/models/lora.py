@@ -6,7 +6,8 @@ with orthonormal columns, and with `beside` outside of what earlier adapters rea
 Large Language Model Continual Unlearning", ICLR 2025).
 
 A method trains adapters like any parameters: `apply(merge(params, adapters, scale), ids)` is the adapted forward pass,
-and its gradient by `adapters` leaves `params` as they are. There is no dropout.
+and its gradient by `adapters` leaves `params` as they are. There is no dropout, which is a departure: the released ones
+train with .05.
 """
 
 from __future__ import annotations
