@@ -21,7 +21,7 @@ WGA lands next to the reference, which never saw the persons (nll 5.4, AUC .53);
 forgets less and keeps all.
 
 At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone; WGA, SatImp, reference): direct questions .03,
-.00, .08 with 1.00, .99, 1.00 of the retained ones; forget nll 5.7, 4.0, 2.6; aliases .90, 1.00, .00; chains of two
+.00, .08 with 1.00, .99, 1.00 of the retained ones; forget nll 5.6, 4.0, 2.6; aliases .90, 1.00, .00; chains of two
 facts .67, .56, .11. Relearning two persons brings nothing of the others back (p .01 and .03, reference .11), rounding
 neither.
 """
