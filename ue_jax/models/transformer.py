@@ -51,7 +51,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, seen, by, past, first, taps):
-    """`by`: turns of the positions; `past`: keys and values of the cache, or None; returns the stream and those to see."""
+    """`by`: turns of the positions; `past`: keys and values of a cache, or None; returns the stream and all to see."""
     width, c = x.shape[-1], self.sizes
     linear = lambda features, name, bias=False: functools.partial(
       rows, nn.Dense(features, use_bias=bias, name=name), adapter=self.get_variable(ADAPTERS, name)
