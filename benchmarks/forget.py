@@ -5,7 +5,8 @@
 
 The bed is that of `configs/forget/baselines.py:small`, so what was trained knows noisy labels by heart and a tenth of
 it is to be forgotten; the methods are those of the table of `configs/forget/vision_grid.py:small` for a tenth. With
-weights of a ResNet-20, bed and methods are those of `vision_grid.py:cifar`. Compared:
+weights of a ResNet-20, bed and methods are those of `vision_grid.py:cifar`, and of the others, which have no settings
+there, as many steps as those take (`further`): their time, not how well they forget. Compared:
 
 - every method's unlearning call, `init` and `finish` included: the first call (which compiles), the least of the later
   ones (RTE), that over training again, and how many samples its steps see;
@@ -42,6 +43,7 @@ from ue_jax.report import tables
 from ue_jax.train import loop
 
 PARTS = ("methods", "lira", "grid")
+LAST = "head|block_[678]"  # of a ResNet-20
 SCANNED = 20  # steps of a grid in one compiled call
 
 
@@ -71,7 +73,31 @@ def bed_of_weights(weights: str, path: str, small: bool) -> tuple[Procedure, Req
   train = _made("train", config["train"], model=network, start=Subject(network, *resnet.load(weights)))
   subject = loop.fit(train, data)
   stages = {name: stage for name, stage in config["method"].items() if name != "again"}
-  return train, Request(subject, data, original=subject), stages
+  return train, Request(subject, data, original=subject), stages | ({} if small else further())
+
+
+def further() -> dict[str, Any]:
+  """The methods that `vision_grid.py:cifar` leaves out, for 400 pictures to be forgotten and 800 to be kept."""
+  sgd, pair = dict(steps=40, optimizer="sgd", rate=1e-3), dict(forget_batch=64, retain_batch=64)
+  few = dict(steps=12, optimizer="sgd", rate=1e-3, forget_batch=64)
+  return dict(
+    cf_k=dict(name="forget.fine_tune", trainable=LAST, **sgd),
+    eu_k=dict(name="forget.fine_tune", trainable=LAST, fresh=True, **sgd),
+    gradient_ascent=dict(name="forget.gradient_ascent", cap=2.3, **few),
+    random_labels=dict(name="forget.random_labels", **sgd),
+    boundary_shrink=dict(name="forget.boundary_shrink", **few),
+    boundary_expand=dict(name="forget.boundary_expand", **few),
+    scrub_r=dict(
+      name="forget.scrub", passes=2, max_passes=2, forget_steps=6, retain_steps=13, rate=3e-3, clip=3.0,
+      optimizer="sgd", holdout="test",
+    ),
+    influence=dict(name="forget.influence", alpha=1e-3, steps=400),
+    influence_cg=dict(name="forget.influence_cg", alpha=1e-3, damping=1.0, steps=5, retain_batch=800),
+    fisher=dict(name="forget.fisher", alpha=1e-13, limit=0.02, steps=25),
+    hamu=dict(name="forget.hamu", quota="relative", q=0.5, **sgd, **pair),
+    laf=dict(vision_grid.LAF, fit_steps=400, fit_forget_steps=200, steps=40),
+    amnesiac=dict(name="forget.amnesiac", repair_steps=40),
+  )
 
 
 def methods(train: Procedure, request: Request, stages: Mapping[str, Any], repeats: int) -> list[list[Any]]:

@@ -88,7 +88,10 @@ def get_config(arg: str = "") -> ConfigDict:
     head_only=dict(name="audit.foil", kind="block"),
     untrained=dict(name="audit.foil", kind="fresh"),
     pseudo_label=dict(name="forget.pseudo_label", steps=pick(tiny=18, full=60, cifar=60)),
-    eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", steps=more, rate=5e-3),
+    weight_noise=dict(name="forget.weight_noise", size=0.4),
+    eu_1=dict(
+      name="forget.fine_tune", fresh=True, trainable="head", steps=pick(tiny=1000, full=2000, cifar=2000), rate=5e-3,
+    ),
     duck=dict(name="forget.duck", steps=more),
     contrastive=dict(
       name="forget.contrastive", steps=pick(tiny=200, small=400, full=4000, cifar=4000), rate=3e-3,
@@ -127,5 +130,4 @@ def _on_digits(config: ConfigDict, alike: bool) -> None:
     config.select = dict(name="forget.similar", downstream="held_train", classes=3)
   else:
     config.select = dict(name="data.splits", how="class", classes=OTHERS)
-  config.method.eu_1.steps = 1000
   config.measure.representation.downstream = ("held_train:held_label", "mnist_train:mnist_label")

@@ -66,6 +66,8 @@ DIGIT = dict(  # what differs from the baselines where a whole class is forgotte
   # Chosen on seeds 10 to 21:
   fisher=dict(FISHER, time=5.0), weight_noise=dict(size=0.4),
   boundary_expand=dict(optimizer="sgd", rate=1e-3, steps=12, size=0.1),
+  duck=dict(name="forget.duck", rate=3e-3, steps=200),  # these two are for whole classes alone
+  pseudo_label=dict(name="forget.pseudo_label", rate=1e-3, steps=18),
   laf=dict(rate=3e-4, align_rate=1e-3, tau=20.0, steps=160),  # as in `laf.py`
 )  # fmt: skip
 
