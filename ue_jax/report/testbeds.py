@@ -140,8 +140,8 @@ _KGTINY = (
   *_row("NPO alone", (0, 0, 16.8, 0, 0, 0, 0, 6e-2)),
   *_row("SimNPO", (0, 0.068, 2.77, 0.998, 0.984, 1.0, 0.92, 4e-8), forget_ex=(None, 0.1), retain_ex=NEARLY),
   *_row("SimNPO, mild", (0.028, 0.205, 1.80, 0.997, 0.989, 1.0, 0.83, 3e-19)),
-  # stated for the plain refusal, with the figure of this row beside it
-  *_row("IdkDPO", (0, 0.027, 4.05, 0.995, 0.938, 1.0, 0.93, 4e-8), retain_ex=(0.9, None)),
+  *_row("IdkDPO", (0, 0.027, 4.05, 0.995, 0.938, 1.0, 0.93, 4e-8)),
+  Claim("IDK", "retain/ex", 0.995, 0.9, None),
   *_row("WGA", (0, 0.018, 4.50, 0.944, 0.932, 1.0, 0.91, 0.13)),
   *_row("UNDIAL alone", (0.167, 0.128, 2.07, 0.880, 0.333, 1.0, 0.41, 1e-17)),
   Claim("reference + relearn", BACK, 0.095),
