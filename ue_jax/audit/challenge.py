@@ -13,8 +13,9 @@ An attack with exactly one rate at 0 says that there are too few models and coun
 perfect. Epsilon earns 1 point below 0.5, half below 1, a quarter below 1.5, and so on. The mean over samples is F.
 
 Equal distributions do NOT score 1: the best of 160 000 attacks finds something in finite banks. Two draws of 512 models
-from one normal give F = 0.197 (mean of 100 samples, standard error .009), shifted by half a standard deviation .075, by
-one .016, by two .0017, by six .00012, with half the width .0034. The winners of the challenge are said to lie near 0.1.
+from one normal give F = 0.19 (means of 600 samples, standard errors of 2 to 5 %; 16 models .18), shifted by half a
+standard deviation .074, by one .017, by two .0017, by six .00014, with half the width .0034. The winners of the
+challenge are said to lie near 0.1.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ def measure(
   seed: int | None = None, chunk: int = 512,
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `challenge/forgetting` (F) and `challenge/final`, larger is better. For picture classifiers.
+
+  `challenge/final` is F times the kept shares of both accuracies, WITHOUT the challenge's last rule: that what takes
+  more than a fifth of the time of training again has nothing. A measure is told no times; `final` takes them.
 
   The one bank is `method` from as many seeds, each time on the original, the other are trainings on `retain` alone.
   Nothing reaches 1, see above: what `forget.retrain` has as the method is what to compare with. A method that leaves
