@@ -30,8 +30,8 @@ def test_the_ratio_is_that_of_the_fitted_normals(pooled):
 
 
 def test_few_models_share_a_spread_and_many_do_not():
-  few, many = world(8, 5, 1.0), world(200, 5, 1.0)
-  for (phi, inside), pooled in ((few, True), (many, False)):
+  for models, pooled in ((8, True), (126, True), (128, False)):  # 63 a side are few
+    phi, inside = world(models, 6, 1.0)
     got, other = (shadows.log_ratio(phi[0], phi, inside, how) for how in (None, not pooled))
     np.testing.assert_array_equal(got, shadows.log_ratio(phi[0], phi, inside, pooled))
     assert np.abs(got - other).max() > 1e-6

@@ -32,7 +32,8 @@ def measure(
 
   Args:
     train: the procedure that trained the subject, with the same settings.
-    models: shadow models, an even number; 64 and more let every sample have a spread of its own.
+    models: shadow models, an even number. A sample has a spread of its own where 64 with and 64 without each are given:
+      128 models, or a few more for an odd number of samples. Stricter than published: 64 in all.
     members: the set that was trained on, or asked to be forgotten; empty: `forget`, or `train` where there is none.
     nonmembers: the set never seen; empty: `forget_test` where there is one, else `test`.
     label: the labelling.

@@ -19,7 +19,7 @@ from ue_jax.core.nouns import Data
 from ue_jax.core.procedure import Procedure
 from ue_jax.parallel import many
 
-POOLED = 64  # models a side below which all samples share one spread
+POOLED = 64  # models a side below which all samples share one spread; as published 64 on both sides together
 FLOOR = 1e-6  # of a standard deviation
 
 

@@ -34,7 +34,8 @@ def measure(
   Args:
     train: the procedure that trained the subject.
     method: the procedure that made the audited model of it; None: nothing was done.
-    models: shadow models, an even number; 64 and more let every target have a spread of its own.
+    models: shadow models, an even number. A target has a spread of its own where 64 with and 64 without it are left
+      beside the model that is judged: 130 models. Stricter than published: 64 in all.
     targets: how many; no more than `forget` has.
     label: the labelling.
     seed: of the targets, the halves and the trainings; None: from the key, another one for every run.
