@@ -1,5 +1,6 @@
 import functools
 
+import jax
 import numpy as np
 import pytest
 
@@ -47,8 +48,10 @@ def test_a_classifier_finds_the_side_of_the_members(classifier, sign):
   )
 
 
-def test_where_nothing_tells_them_apart_nobody_is_called_an_outsider():
-  assert not confidences.nonmembers(np.ones(9), np.ones(5), np.array([1.0, 0.0])).any()
+@pytest.mark.parametrize("classifier", confidences.CLASSIFIERS)
+def test_where_nothing_tells_them_apart_nobody_is_called_anything(classifier):
+  called = confidences.nonmembers(np.ones(9), np.ones(5), np.array([1.0, 0.0]), classifier)
+  np.testing.assert_array_equal(called, [0.5, 0.5])
 
 
 def test_the_cut_is_the_best_of_all_cuts():
@@ -96,6 +99,14 @@ def test_the_control_is_the_target_and_what_was_never_seen_without_one(asked):
   assert own["confidence/efficacy"].value == 1.0  # no member is so sure to be something else
   alone = fit(confidences.measure(("confidence",), label="shape"), asked)["confidence/efficacy"]
   assert alone.value < 0.9 and 0 <= alone.target <= 1 and alone.n == 30
+
+
+def test_a_model_that_says_the_same_of_everything_has_the_share_of_a_coin(asked):
+  """Not 0, a verdict that nothing was forgotten, and not 1."""
+  collapsed = asked.subject._replace(params=jax.tree.map(np.zeros_like, asked.subject.params))
+  measure = confidences.measure(("confidence", "entropy", "probabilities"), label="shape")
+  found = fit(measure, Request(collapsed, asked.data))
+  assert {name: (score.value, score.target) for name, score in found.items()} == dict.fromkeys(found, (0.5, 0.5))
 
 
 def test_unknown_names_are_refused():

@@ -15,7 +15,8 @@ from samples never seen, by one statistic, and is then asked about the set `forg
 | `modified_entropy` | - (1 - p_y) log p_y - sum_{k != y} p_k log(1 - p_k) |
 | `probabilities` | the vector p |
 
-`<statistic>/efficacy` is the share of `forget` called never seen. It is best near the retrained model's, NOT near 1.
+`<statistic>/efficacy` is the share of `forget` called never seen. It is best near the retrained model's, NOT near 1. A
+statistic with one value for all, as under a collapsed model, tells nothing: the share is 0.5 then, a coin's.
 `entropy/member` is 1 minus that for the entropy, the figure of the second paper. `simple/accuracy`: how well a logistic
 regression on the loss alone tells `forget` from the unseen, over ten stratified shuffles; 0.5 is best.
 These attacks judge a whole population: methods that they pass may still be caught sample by sample.
@@ -118,7 +119,10 @@ def statistics(said: Outputs) -> dict[str, np.ndarray]:
 def nonmembers(
   members: np.ndarray, outsiders: np.ndarray, asked: np.ndarray, classifier: str = "svc", seed: int = 0
 ) -> np.ndarray:
-  """Which of the samples asked about are called never seen, bool `[a]`.
+  """Which of the samples asked about are called never seen: 1, or 0 for trained on, float64 `[a]`.
+
+  Where all samples to learn from have one and the same value, as under a model that says the same of everything, there
+  is no call to make: 0.5 for all, so that their share is no verdict. 0 or 1 would say that nobody or everybody is out.
 
   Args:
     members: float `[m]` or `[m, d]`, a statistic of samples trained on; a random part is taken where there are more
@@ -133,11 +137,11 @@ def nonmembers(
   draw = lambda x: x[np.sort(rng.permutation(len(x))[:size])].reshape(size, -1)
   x, y = np.concatenate([draw(members), draw(outsiders)]), np.repeat([0, 1], size)
   asked = asked.reshape(len(asked), -1)
-  if (x == x[0]).all():  # nothing to tell them by: nobody is called a member, nor the reverse, with any reason
-    return np.zeros(len(asked), bool)
+  if (x == x[0]).all():
+    return np.full(len(asked), 0.5)
   if classifier == "threshold":
-    return _cut(x[:, 0], y, asked[:, 0])
-  return _fitted(classifier, x, y).predict(asked) == 1
+    return _cut(x[:, 0], y, asked[:, 0]).astype(np.float64)
+  return (_fitted(classifier, x, y).predict(asked) == 1).astype(np.float64)
 
 
 def simple(inside: np.ndarray, outside: np.ndarray, seed: int = 0, shuffles: int = 10) -> float:
