@@ -37,9 +37,11 @@ def test_the_figures_are_those_counted_by_hand(request_of):
   expected = dict(
     acc=(0.94 + 0.97) / 2, bwt=(0.94 - 0.95) / 2, forgetting=0.005, fa=0.12, relapse=0.18, spill=0.95 - 0.93,
     stability=(0.93 + 0.94) / 2 / 0.95, worst_drop=0.02, UNI=0.88, never=np.mean([0.1, 0.2, 0.15, 0.05]),
-    recovery=0.4, recovery_before=0.8, learned=0.9, right_after=0.12, later=0.3, norm=7.5,
+    recovery=0.4, recovery_before=0.8, learned=0.9, right_after=0.12, later=0.3, norm=7.5, moved=0.02,
   )  # fmt: skip
   assert {name: score.value for name, score in found.items()} == pytest.approx(expected, abs=1e-9)
+  aim = lambda name: (found[name].better, found[name].target)
+  assert aim("recovery_before") == ("high", 1.0) and aim("recovery") == ("low", pytest.approx(0.1))
   assert found["fa"].target == found["never"].target == pytest.approx(0.1)
   assert all(score.low <= score.value <= score.high for score in found.values())
 
@@ -51,6 +53,14 @@ def test_a_task_that_never_fell_has_a_drop_below_zero_and_missing_cases_are_left
   assert found["worst_drop"] == pytest.approx(-0.1)
   assert np.isnan([found[name] for name in ("fa", "UNI", "relapse", "spill")]).all()
   assert "recovery" not in found
+
+
+def test_a_live_task_that_gains_by_an_unlearning_moves_too_where_the_mean_with_sign_hides_it():
+  asked = streams.stream(("L0", "L1", "L2", "U0"), 3)
+  matrix = np.array([[0.9, 0.1, 0.1], [0.9, 0.8, 0.1], [0.9, 0.7, 0.9], [0.1, 0.8, 0.81]])
+  found = continual.of_stream(history(matrix), asked, 0.1)
+  assert found["moved"] == pytest.approx(0.1) and found["spill"] == pytest.approx(-0.005)
+  assert np.isnan(continual.of_stream(history(matrix[:3]), streams.stream(("L0", "L1", "L2"), 3), 0.1)["moved"])
 
 
 def test_without_a_history_the_subject_is_looked_at_as_it_is(request_of):

@@ -7,6 +7,7 @@ predictions near uniform, at no cost to the others. Whether it is gone or only h
 | --- | --- | --- |
 | `acc`, `bwt`, `forgetting`, `fa`, `relapse`, `spill`, `stability` | see `audit.streams` | see there |
 | `worst_drop` | the most that a live task ever lost of what it had when it was learned | 0 |
+| `moved` | the most that an unlearning changed a live task's accuracy, up or down (`spill` is a signed mean) | 0 |
 | `learned` | the lowest accuracy of any task right after it was learned | 1 |
 | `right_after` | the highest accuracy of any unlearned task right after its unlearning (`fa` is the mean) | chance |
 | `later` | the highest accuracy of any unlearned task at any later request | chance |
@@ -14,7 +15,7 @@ predictions near uniform, at no cost to the others. Whether it is gone or only h
 | `UNI` | mean over unlearnings of the uniformity right after | 1 |
 | `never` | mean accuracy on tasks not learned yet: what `fa` and `relapse` are compared with | chance |
 | `recovery` | accuracy of a new code trained right after an unlearning, see `forget.recovery` | low |
-| `recovery_before` | the same at the request before: what there was to lose | its own value |
+| `recovery_before` | the same at the request before: what there was to lose | 1 |
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from ue_jax.train import by_task
 AIMS = {
   "acc": ("high", 1.0, 0.0), "bwt": ("high", 0.0, -1.0), "forgetting": ("low", 0.0, 0.0), "relapse": ("low", 0.0, -1.0),
   "spill": ("low", 0.0, -1.0), "worst_drop": ("low", 0.0, -1.0), "UNI": ("high", 1.0, 0.0),
-  "learned": ("high", 1.0, 0.0), "norm": ("low", 0.0, 0.0),
+  "moved": ("low", 0.0, 0.0), "learned": ("high", 1.0, 0.0), "norm": ("low", 0.0, 0.0),
+  "recovery_before": ("high", 1.0, 0.0),
 }  # fmt: skip
 
 
@@ -85,6 +87,8 @@ def of_stream(history: Mapping[str, np.ndarray], asked: streams.Stream, chance: 
   gone = [(t, i) for i, t in enumerate(asked.unlearnt) if t >= 0]
   late = [(t, i) for t in rows for i in np.flatnonzero(asked.live(t)) if asked.learnt[i] < t]
   out["worst_drop"] = max((a[asked.learnt[i], i] - a[t, i] for t, i in late), default=float("nan"))
+  around = [abs(a[t - 1, j] - a[t, j]) for t, _ in gone for j in np.flatnonzero(asked.live(t))]
+  out["moved"] = max(around, default=float("nan"))
   out["learned"] = min((a[t, i] for i, t in enumerate(asked.learnt) if t >= 0), default=float("nan"))
   out["right_after"] = max((a[t, i] for t, i in gone), default=float("nan"))
   out["later"] = max((a[t + 1 :, i].max() for t, i in gone if t + 1 < asked.requests), default=float("nan"))
@@ -111,8 +115,6 @@ def _score(name: str, value: float, n: int, chance: float) -> Score:
     return Score(value, n, better, target, low, max(1.0, value))
   if name == "stability":
     return Score(value, n, "near", 1.0, 0.0, max(1 / chance, value))
-  if name == "recovery_before":
-    return Score(value, n, "near", value)
   return Score(value, n, "low" if name == "recovery" else "near", chance)
 
 
