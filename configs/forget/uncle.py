@@ -71,7 +71,8 @@ def get_config(arg: str = "") -> ConfigDict:
   stream = dict(
     name="forget.uncle", learn_steps=pick(tiny=300, small=600, full=320), batch_size=pick(tiny=64, full=128),
     rate=pick(tiny=2e-3, full=1e-3), beta=pick(tiny=0.01, full=0.6), forget_rate=1e-3,
-    forget_steps=pick(tiny=300, small=1200, full=100), gamma=pick(tiny=0.3, small=1.0, full=0.06), samples=10, decay=0.9,
+    forget_steps=pick(tiny=300, small=1200, full=100), gamma=pick(tiny=0.3, small=1.0, full=0.06), samples=10,
+    decay=0.9,
   )  # fmt: skip
   config.method = dict(
     noise=dict(stream, recovery=pick(tiny=0, small=300)), norm=dict(stream, aim="norm"), unheld=dict(stream, beta=0.0),

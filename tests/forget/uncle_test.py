@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs.forget import uncle as config
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Request, Subject
@@ -191,6 +192,14 @@ def test_a_grid_of_weights_is_one_program():
 
   norms = jax.jit(jax.vmap(run))(jnp.array([0.0, 0.1]), jnp.array([0.0, 1.0]))
   assert norms[1] < norms[0]
+
+
+def test_the_defaults_are_the_settings_whose_figures_are_given():
+  settings = config.get_config("small").method.noise.to_dict()
+  defaults = {name: one.default for name, one in inspect.signature(uncle.method).parameters.items()}
+  assert {name: defaults[name] for name in settings if name not in ("name", "recovery")} == {
+    name: value for name, value in settings.items() if name not in ("name", "recovery")
+  }
 
 
 def test_what_makes_no_sense_is_refused(asked, pictures):
