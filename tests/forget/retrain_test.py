@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from ue_jax.audit import utility
+from ue_jax.audit import unlearning, utility
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
-from ue_jax.core.nouns import Data, Subject
-from ue_jax.data import packed
+from ue_jax.core.nouns import Data, Request, Subject
+from ue_jax.data import embedded, packed
 from ue_jax.forget import retrain
+from ue_jax.models import mlp
 from ue_jax.train import language, loop, supervised
 
 fit = functools.partial(loop.fit, mode="one")
@@ -59,6 +60,16 @@ def test_the_class_left_out_is_unknown_and_the_others_are_known(pictures):
   control = fit(retrain.method(procedure(pictures)), pictures)
   scores = utility.scores(pictures._replace(subject=control), ("forget", "retain"))
   assert scores["forget/accuracy"].value < 0.1 and scores["retain/accuracy"].value > 0.9
+
+
+def test_a_tenth_of_digits_that_was_not_trained_on_is_as_wrong_as_the_test_pictures():
+  data = embedded.data("digits", train=1297, test=500, forget_share=0.1)
+  train = supervised.train(mlp.model(10, widths=(128, 64)), steps=800, batch_size=64, rate=2e-3)
+  asked = Request(fit(train, data), data)
+  again = unlearning.accuracies(fit(retrain.method(train), asked), data)
+  known = unlearning.accuracies(asked.subject, data)
+  assert abs(again["UA"][0] - (1 - again["TA"][0])) <= 0.05 and again["TA"][0] >= 0.95
+  assert again["UA"][0] > known["UA"][0] == 0 and again["UA"][1] == 130  # who has seen it has it all right
 
 
 def test_it_works_on_tokens(tokens):
