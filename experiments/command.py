@@ -31,6 +31,10 @@ class Stopped(Exception):
   """The run was asked to end by a signal, and everything needed to go on is saved."""
 
 
+class Missed(Exception):
+  """The command ran to its end, and its results are not where they had to be; the message says which."""
+
+
 class Options(NamedTuple):
   """What the command line says: the config as nested dicts, and how to run it."""
 
@@ -148,7 +152,7 @@ class Text(str):
 
 
 def guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str], about: str) -> int:
-  """Runs a command and returns its exit code; what a user can mend is one line on stderr and code 2."""
+  """Runs a command and returns its exit code: 0; 1 for `Missed`; what a user can mend is one line on stderr and 2."""
   if any(word in ("-h", "--help", "-help", "--helpfull", "--helpshort") for word in argv):
     print(about.strip())
     return 0
@@ -157,6 +161,9 @@ def guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str], about: st
     return 0
   except Invalid as error:
     return _say(str(error))
+  except Missed as missed:
+    print(missed, file=sys.stderr)
+    return 1
   except Stopped as stopped:
     print(f"stopped by {stopped.args[0].name}: {AGAIN}", file=sys.stderr)
     return 128 + stopped.args[0]

@@ -2,8 +2,9 @@
 
 import pytest
 
-from experiments import reproduce
+from experiments import command, reproduce
 from ue_jax.core.errors import Invalid
+from ue_jax.report import testbeds
 from ue_jax.report.papers import PAPERS
 
 
@@ -49,8 +50,33 @@ def test_a_testbed_is_run_and_every_figure_stands_beside_its_result(monkeypatch,
 
   asked = []
   monkeypatch.setattr(reproduce, "_run", lambda *given: asked.append(given[:2]) or Result)
-  reproduce.main(["kgtiny"])
+  with pytest.raises(command.Missed):
+    reproduce.main(["kgtiny"])
   said = capsys.readouterr().out
   assert asked == [("configs/forget/kgtiny.py", "small")]
   assert "0.990 +- 0.010" in said and "0 of 1 results lie in the range" in said  # NPO keeps too little here
   assert "not measured: original/forget/p" in said
+
+
+CLAIMS = (
+  testbeds.Claim("A", "x", 0.8, 0.7), testbeds.Claim("A", "y", 0.1, None, 0.2), testbeds.Claim("A", "z", 0.5),
+  testbeds.Claim("B", "x", 0.0, None, 0.05, "", True), testbeds.Claim("B", "y", 0.0, None, 0.3, "A/y"),
+)  # fmt: skip
+GOOD = {"A/x": (0.7, 0.2), "A/y": 0.15, "A/z": 9.0, "B/x": 0.9, "B/y": 0.4}  # B/x is beyond a range of our own
+
+
+@pytest.mark.parametrize("figures, missed", [
+  (GOOD, []),
+  (GOOD | {"A/x": (0.6, 0.3)}, ["A/x is 0.6, stated was at least 0.7"]),
+  (GOOD | {"A/y": 0.35, "B/y": 1.0}, [
+    "A/y is 0.35, stated was at most 0.2", "B/y - A/y is 0.65, stated was at most 0.3"]),
+  ({"A/y": 0.15, "B/y": 0.4}, ["A/x was not measured, stated was at least 0.7"]),
+])  # fmt: skip
+def test_stated_ranges_that_are_missed_are_named_last_and_make_the_exit_status_1(monkeypatch, capsys, figures, missed):
+  result = type("Result", (), dict(figures=figures, wall_s=1.0, hardware="2 cores", seeds=(0,)))
+  bed = testbeds.Testbed("some", "configs/some.py", "It forgets.", CLAIMS)
+  monkeypatch.setattr(reproduce, "_run", lambda *given: result)
+  monkeypatch.setattr(reproduce, "chosen", lambda name: [(bed, bed.config)])
+  assert command.guarded(reproduce.main, ["some"], "") == (1 if missed else 0)
+  end = [f"stated ranges that do not hold: {len(missed)}, named above"] if missed else []
+  assert capsys.readouterr().err.strip().split("\n") == ([f"missed: {one}" for one in missed] + end or [""])

@@ -89,7 +89,7 @@ def table(found: Sequence[Compared]) -> tuple[list[str], list[list[Any]]]:
   """Columns and rows as `report.tables` takes them."""
   columns = ["row", "score", "claim", "result", "range", "holds"]
   return columns, [
-    [x.claim.row, x.claim.what, x.claim.value, (x.value, x.spread) if x.spread else x.value, _range(x.claim), x.holds]
+    [x.claim.row, x.claim.what, x.claim.value, (x.value, x.spread) if x.spread else x.value, limits(x.claim), x.holds]
     for x in found
   ]
 
@@ -99,7 +99,8 @@ def testbed(id: str) -> Testbed | None:
   return next((one for one in TESTBEDS if one.id == id), None)
 
 
-def _range(claim: Claim) -> str | None:
+def limits(claim: Claim) -> str | None:
+  """The range of a claim in words, None where there is none."""
   if claim.low is None and claim.high is None:
     return None
   end = " (ours)" if claim.ours else ""
