@@ -8,6 +8,9 @@ CVPR 2020, section 4. With F the Fisher matrix over D_r and n standard normal,
   optml:      theta <- theta + min((alpha / F)^(1/2), 1e-3) n, ten times that in the last layer (the code of Jia et al.,
               "Model Sparsity Can Simplify Machine Unlearning", NeurIPS 2023), F diagonal
 
+That code has a second form, which is not here: noise of the variance alpha / (F + 1e-8), clipped, averaged over rows,
+tenfold in the last layer and in BatchNorm, and the last layer's row of the forgotten class drawn anew, near 0.
+
 F is the true one: the mean over samples of the expectation, over labels drawn from the MODEL, of the squared gradient
 of their log-probability; with the given labels it would be the empirical one, nearly 0 for a model that fits them.
 
