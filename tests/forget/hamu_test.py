@@ -260,17 +260,42 @@ def test_a_run_is_the_published_procedure_to_its_last_step(others, q, clip, why)
     np.testing.assert_allclose(state.params[name], expected, atol=1e-5)
 
 
-def test_digits_are_forgotten_faster_than_by_gradient_difference_with_no_less_learnt():
-  """Seed 0 of benchmarks/hamu.py, of three the one with the least lead: 1.31 times at rho .25."""
-  requests = bench.bed(0, steps=66, init="he_throughout", found={})
-  asked = [requests[share] for share in (0.25, 0.5)]
+@pytest.fixture(scope="module")
+def digits():
+  """Seed 0 of benchmarks/hamu.py: rho -> the request."""
+  return bench.bed(0, steps=66, init="he_throughout", found={})
+
+
+def test_digits_are_forgotten_faster_than_by_gradient_difference_with_no_less_learnt(digits):
+  """Of three seeds the one with the least lead: 1.31 times at rho .25."""
+  asked = [digits[share] for share in (0.25, 0.5)]
   ours = bench.walk("forget.hamu", asked, 60, dict(rate=[2e-2] * 2), q=0.5)
   plain = bench.walk("forget.compromise", asked, 60, dict(rate=[2e-2] * 2), rule="difference")
   tuned = bench.walk("forget.compromise", asked, 50, dict(rate=[5e-2] * 2), rule="retain")
   for i in range(2):
     at = int(ours["moved"][i])
     (forget, retain), (forget_d, retain_d) = (bench.gains(seen, i, at) for seen in (ours, plain))
-    assert forget > 1 and forget > 1.25 * forget_d
+    assert forget > 1 and forget >= 1.3 * forget_d
     assert retain > 0.03 and retain > 0.95 * retain_d
     assert bench.gains(tuned, i, 50)[0] < 0  # fine-tuning teaches what is to be forgotten
-  assert ours["moved"][1] < ours["moved"][0]
+
+
+def test_the_more_is_swapped_the_sooner_it_stops(digits):
+  n = len(digits)
+  moved = bench.walk("forget.hamu", list(digits.values()), 60, dict(rate=[2e-2] * n), q=0.5)["moved"].tolist()
+  assert list(digits) == sorted(digits) and moved[0] == 60 and moved == sorted(moved, reverse=True)
+  assert moved[1] > moved[2] > moved[3]
+
+
+def test_every_block_moves_by_its_radius_along_a_whole_run(digits):
+  method = hamu.method(rate=2e-2, q=0.5, clip=1.0)
+  state, batch = method.init(jax.random.key(0), digits[0.5]), method.batch(0, digits[0.5], 0)
+  nll = jax.jit(lambda state: two_gradients.gradients(state, batch, {"nll": 1.0}, "nll")[0])
+  step, length = jax.jit(method.step), lambda tree_: [np.linalg.norm(np.float64(x)) for x in jax.tree.leaves(tree_)]
+  for _ in range(30):
+    g_r = length(nll(state))
+    radius = 2e-2 * np.array(g_r) * min(1, 1 / np.linalg.norm(g_r))
+    before, (state, _) = state.params, step(state, batch)
+    moved = length(jax.tree.map(lambda a, b: np.float64(a) - np.float64(b), state.params, before))
+    np.testing.assert_allclose(moved, radius, rtol=1e-4)
+  assert int(state.moved) == 30
