@@ -2,6 +2,8 @@
 
 A tenth of noisy digits (a tenth of the training labels is wrong) is to be forgotten: the tenth that the search finds,
 or for comparison a random one; by training on (FT), random labels (RL), SalUn and l1-sparse, against training again.
+CF-k, SCRUB, boundary shrinking and expanding, which are in the published table, too, have the settings that
+`configs/forget/vision_grid.py` has for a random tenth.
 
   python -m experiments.run --config configs/forget/worst_case.py:tiny        --workdir runs/worst   # a minute
   python -m experiments.run --config configs/forget/worst_case.py:random_tiny --workdir runs/random  # the control
@@ -34,6 +36,7 @@ small gaps of FT and l1-sparse are no sign of forgetting. Relabelling fails: wha
 from ml_collections import ConfigDict
 
 from configs.common import RETRAINED, resnet_on_cifar, sizes
+from configs.forget import baselines, vision_grid
 
 RANDOM = {"random_tiny": "tiny", "random": "small", "random_full": "full"}  # the sizes with a random forget set
 
@@ -68,6 +71,10 @@ def get_config(arg: str = "") -> ConfigDict:
     salun=dict(name="forget.salun", steps=ten, batch_size=batch, **slow),
     l1_sparse=dict(name="forget.fine_tune", steps=ten, retain_batch=batch, l1=pick(tiny=1e-4, full=5e-4), **slow),
   )
+  rest = baselines.methods(**pick(tiny=dict(head="head|block_1", epoch=18), full=dict(head="head", epoch=704)))
+  tenth = vision_grid.for_a_tenth(pick)
+  for name in ("cf_k", "scrub", "boundary_shrink", "boundary_expand"):
+    config.method[name] = rest[name] | tenth[name]
   config.reference = RETRAINED  # `forget.retrain`: trained again on what is left, the target of every score
   config.measure = dict(unlearning=dict(name="audit.unlearning"), composition=dict(name="audit.composition"))
   return config
