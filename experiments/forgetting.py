@@ -10,6 +10,8 @@ import numpy as np
 from experiments import tabulate
 from experiments.plan import Plan
 from experiments.tabulate import AFTER, Table
+from ue_jax.audit import derived
+from ue_jax.core.nouns import Score
 from ue_jax.report import figures, page
 
 COLUMNS = (  # heading, score: what the line of a method says, as far as it was measured
@@ -21,6 +23,7 @@ COLUMNS = (  # heading, score: what the line of a method says, as far as it was 
   ("membership, AUC", "loss/auc"),
 )  # fmt: skip
 TELLS = {"audit.relearn": "relearn_held"}  # attack -> the set that tells what came back; of all others `forget`
+RIGHT = ("ex", "accuracy")  # the shares of right answers that figures are derived of
 SINGLE = ("original", "reference")  # rows that are no method: places in the plane
 Ways = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -42,6 +45,43 @@ def table(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> Table:
   columns = {heading: values for heading, values in columns.items() if any(x is not None for x in values)}
   lines = [list(line) for line in zip(rows, *columns.values())] if columns else []
   return Table("Forgetting", ["method", *columns], lines)
+
+
+def kept(plan: Plan, scores: Sequence[Mapping[str, Any]]) -> Table:
+  """One line a method: what `audit.derived` says of it, KR of every way of asking, Rec - Rec_r of every attack.
+
+  Of every seed by itself, then the mean. Without a line where there is no original or no reference to count from.
+  """
+  at = lambda s: (s["seed"], s["row"], s["name"])
+  found = {place: Score(values[0], 1, "near", 0.0) for place, values in tabulate.together(scores, at).items()}
+  seeds = list(dict.fromkeys(cell.seed for cell in plan.cells))
+  rows = [row for row in dict.fromkeys(cell.row for cell in plan.cells) if AFTER not in row and row not in SINGLE]
+  asked = [(heading, name) for heading, name in COLUMNS if name.startswith("forget") and name.endswith(RIGHT)]
+  wanted = [(f"KR, {heading}", "", name) for heading, name in asked]
+  for attack, module in attacks(plan).items():
+    told = TELLS.get(module, "forget")
+    right = next((f"{told}/{what}" for what in RIGHT if any(name == f"{told}/{what}" for *_, name in found)), "")
+    wanted += [(f"Rec - Rec_r, {attack}, {told}", attack, right)]
+  columns = {}
+  for heading, attack, name in wanted:
+    values = [[_derived(found, seed, row, attack, name) for seed in seeds] for row in rows]
+    columns[heading] = [None if None in each or not np.isfinite(each).all() else tabulate.mean(each) for each in values]
+  columns = {heading: values for heading, values in columns.items() if any(x is not None for x in values)}
+  lines = [list(line) for line in zip(rows, *columns.values())] if columns else []
+  return Table("Kept and recovered", ["method", *columns], lines)
+
+
+def _derived(found: Mapping[tuple, Score], seed: int, row: str, attack: str, name: str) -> float | None:
+  """KR without an attack, else Rec - Rec_r; None where something was not measured."""
+  get = lambda *ends: [found.get((seed, f"{one}{AFTER}{attack}" if hit else one, name)) for one, hit in ends]
+  control, full = "reference", "original"
+  if not attack:
+    three = get((row, False), (control, False), (full, False))
+    return None if None in three else derived.retention(*three).value
+  mine, other = (get((one, True), (one, False), (full, False)) for one in (row, control))
+  if None in (*mine, *other):
+    return None
+  return derived.beyond(derived.recovery(*mine), derived.recovery(*other)).value
 
 
 def attacks(plan: Plan) -> dict[str, str]:

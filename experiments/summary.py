@@ -62,7 +62,7 @@ def _forgotten(plan: Plan, results: Any, scores: Sequence[Mapping[str, Any]]) ->
   compared, told, spent = [], [], []
   for request, part, mine in requests.parts(plan, scores):
     named = lambda t: t._replace(title=f"{t.title}{tabulate.OF}{request}") if request else t  # noqa: B023
-    compared.append(named(forgetting.table(part, mine)))
+    compared += [named(forgetting.table(part, mine)), named(forgetting.kept(part, mine))]
     compared += [named(unlearned.table(part, results, mine))] if unlearned.wanted(part, mine) else []
     told += map(named, tabulate.score_tables([{**s, "group": ""} for s in mine]))
     spent.append(named(tabulate.times(part, results)))

@@ -48,6 +48,20 @@ def test_one_line_a_method_with_what_each_attack_brought_back():
   assert forgetting.table(experiment(), twice).rows == found.rows
 
 
+def test_what_is_kept_and_what_comes_back_are_counted_from_the_controls_seed_by_seed():
+  plan = experiment()
+  shares = {"original": 1.0, "reference": 0.2, "npo": 0.6, "reference + relearn": 0.4, "npo + relearn": 0.8}
+  of = lambda seed, **more: [score(row, name, {**shares, **more}[row], seed) for row in shares
+                             for name in ("forget/ex", "relearn_held/ex")]  # fmt: skip
+  found = forgetting.kept(plan, of(0) + of(1, npo=0.4, **{"npo + relearn": 0.4}))
+  assert found.columns == ["method", "KR, forget, exact", "Rec - Rec_r, relearn, relearn_held"]
+  ((row, kept, back),) = found.rows
+  assert row == "npo" and kept == (pytest.approx((0.5 + 0.25) / 2), pytest.approx(0.25 / 2**0.5))
+  assert back[0] == pytest.approx(((0.5 - 0.25) + (0 - 0.25)) / 2)
+  for nothing in ([s for s in of(0) + of(1) if s["row"] != "original"], of(0) + of(1, original=0.2)):
+    assert forgetting.kept(plan, nothing).rows == []  # nothing to count from, or nothing that was learned
+
+
 def test_a_way_begins_at_the_original_and_has_what_was_looked_at(monkeypatch):
   curves = {"npo": {"step": np.arange(1, 5), "forget_p": np.array([NAN, 0.5, NAN, 0.2]),
                     "retain_p": np.array([NAN, 0.7, NAN, 0.6]),
