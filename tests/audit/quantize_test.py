@@ -76,6 +76,15 @@ def test_what_was_forgotten_inside_cells_comes_back(request_tokens):
   assert forgot < 0.3 and again == 1.0
 
 
+def test_scales_are_stored_as_float16_if_asked_for(request_tokens):
+  how = dict(kind="minmax", per="group", group=32)
+  half, whole = (fit(quantize.attack(half=half, **how), request_tokens).params for half in (True, False))
+  kernel = lambda params: np.asarray(params["block_0"]["q"]["kernel"])
+  old = request_tokens.subject.params["block_0"]["q"]["kernel"]
+  np.testing.assert_array_equal(kernel(half), quantizers.quantize(old, half=True, **how).values)
+  assert 0 < np.abs(kernel(half) - kernel(whole)).max() < 1e-2
+
+
 def test_changed_counts_codes_over_all_that_is_rounded(request_tokens):
   params = request_tokens.subject.params
   other = jax.tree.map(lambda x: x, params)
@@ -95,3 +104,5 @@ def test_pictures_are_attacked_too(request_pictures):
 def test_a_wrong_setting_is_named_when_the_attack_is_made():
   with pytest.raises(Invalid, match="quantize.bits = 9: give 4"):
     quantize.attack("fp4", bits=9)
+  with pytest.raises(Invalid, match="quantize.half = 16: give True"):
+    quantize.attack(half=16)
