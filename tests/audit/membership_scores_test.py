@@ -10,7 +10,7 @@ import pytest
 
 from ue_jax.audit import membership, membership_scores
 from ue_jax.core.errors import Invalid
-from ue_jax.core.nouns import Request
+from ue_jax.core.nouns import Data, Request
 from ue_jax.train import loop
 
 fit = functools.partial(loop.fit, mode="one")
@@ -100,6 +100,41 @@ def test_every_attack_recognises_trained_persons(request_tokens):
   assert scores["privleak"].value < -50 and (scores["privleak"].low, scores["privleak"].target) == (-100, 0)
   exact = fit(membership.measure(attacks=("min_k",)), request_tokens._replace(subject=request_tokens.reference))
   assert exact["privleak"].value == pytest.approx(0) and exact["min_k/auc"].value == exact["min_k/auc"].target
+
+
+@pytest.fixture
+def told_by_the_prompt(bigram):
+  """Members and others have the same answer after prompts of which the model knows the members' alone."""
+  table = np.zeros((6, 6))
+  table[1, 2], table[1, 3] = 4.0, -4.0
+  rows = np.arange(6, dtype=np.int32)
+  ids = np.array([[1, 2, 4, 5, 0]] * 3 + [[1, 3, 4, 5, 0]] * 3, np.int32)
+  mask = np.tile(np.float32([0, 0, 1, 1, 0]), (6, 1))
+  words = {"vocabulary": ["<pad>", "aa", "bb", "cc", "dd", "ee"]}
+  data = Data({"ids": ids, "mask": mask, "index": rows}, {"forget": rows[:3], "holdout": rows[3:]}, words)
+  return Request(bigram(table), data, reference=bigram(table * 0))
+
+
+@pytest.mark.parametrize("attack", membership_scores.ATTACKS)
+def test_whole_sentences_tell_members_that_answers_do_not(told_by_the_prompt, attack):
+  found = fit(membership.measure(attacks=(attack,), whole=True, fpr=0.1), told_by_the_prompt)
+  assert found[f"{attack}/auc"].value == 0.5 and found[f"{attack}_whole/auc"].value == 1.0
+  assert found[f"{attack}/tpr"].value == 0.0 and found[f"{attack}_whole/tpr"].value == 1.0
+  assert ("privleak_whole" in found) == (attack == "min_k")
+  alone = fit(membership.measure(attacks=(attack,), fpr=0.1), told_by_the_prompt)
+  assert alone == {name: score for name, score in found.items() if "_whole" not in name}
+
+
+def test_of_whole_sentences_all_tokens_up_to_the_last_target_count_but_the_first(asked):
+  full = TABLE - np.log(np.exp(TABLE).sum(-1, keepdims=True))
+  each, sizes = [], []
+  for row in asked.data.sets["forget"]:
+    ids = asked.data.arrays["ids"][row, : np.flatnonzero(asked.data.arrays["mask"][row])[-1] + 1]
+    each.append(-np.mean([full[a, b] for a, b in zip(ids, ids[1:])]))
+    sizes.append(len(zlib.compress(" ".join(asked.data.info["vocabulary"][i] for i in ids).encode())))
+  np.testing.assert_allclose(membership_scores.score("loss", asked, "forget", whole=True), each, rtol=1e-5)
+  zlibs = membership_scores.score("zlib", asked, "forget", whole=True)
+  np.testing.assert_allclose(zlibs, np.array(each) / sizes, rtol=1e-5)
 
 
 def test_privleak_of_known_cases():

@@ -50,6 +50,8 @@ def test_trained_persons_are_told_apart_and_untrained_ones_are_not(request_token
 def test_pictures_compare_train_with_test(request_pictures):
   score = fit(membership.measure(label="shape"), request_pictures)["loss/auc"]
   assert score.n == 120 and 0.3 < score.value < 0.8  # a network that generalises
+  with pytest.raises(Invalid, match="measure.whole = True: leave it out"):
+    fit(membership.measure(label="shape", whole=True), request_pictures)
 
 
 def test_scores_without_a_rank_are_refused(request_tokens):

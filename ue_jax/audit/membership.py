@@ -22,12 +22,13 @@ from ue_jax.core.procedure import Procedure, once
 
 def measure(
   members: str = "", nonmembers: str = "", label: str = "label", chunk: int = 256, attacks: Sequence[str] = ("loss",),
-  share: float = 0.4, fpr: float = 0.0, decode: Callable[[Sequence[int]], str] | None = None,
+  share: float = 0.4, fpr: float = 0.0, decode: Callable[[Sequence[int]], str] | None = None, whole: bool = False,
 ) -> Procedure:  # fmt: skip
   """Request -> Scores `<attack>/auc`, best near that of the reference if there is one, else near 0.5.
 
   With `fpr` also `<attack>/tpr`: the share of members that are recognised when at most that share of the non-members is
-  taken for one, best near the reference's, else near `fpr`.
+  taken for one, best near the reference's, else near `fpr`. With `whole` all of these of whole sentences, too:
+  `<attack>_whole/auc`, `privleak_whole`.
 
   Args:
     members: set that was asked to be forgotten; empty: `forget`, or `train` where there is none.
@@ -38,9 +39,10 @@ def measure(
     share: of the tokens that `min_k` and `min_k_pp` look at.
     fpr: the false positives that are allowed, in [0, 1); 0: no `tpr`.
     decode: token ids -> text, for `zlib`; None: the words of `info["vocabulary"]` with blanks between.
+    whole: score all tokens of a text besides its targets alone; see `membership_scores` for who takes which.
 
   Raises:
-    Invalid: for an unknown set, labelling or attack, or a share out of range.
+    Invalid: for an unknown set, labelling or attack, a share out of range, or whole sentences of pictures.
   """
   require(0 <= fpr < 1, "measure.fpr", fpr, "give a share of at least 0, below 1")
 
@@ -51,28 +53,32 @@ def measure(
     outside = nonmembers or ("holdout" if "holdout" in has else "test")
     control = request._replace(subject=request.reference) if request.reference else None
     out = {}
-    for attack in attacks:
-      values = lambda asked: [_scores(attack, asked, name, label, share, chunk, decode)  # noqa: B023
+    for attack, all_tokens in [(attack, each) for attack in attacks for each in ((False, True) if whole else (False,))]:
+      values = lambda asked: [_scores(attack, asked, name, label, share, chunk, decode, all_tokens)  # noqa: B023
                               for name in (inside, outside)]  # fmt: skip
       a, b = values(request)
-      mine, n = auc(a, b), len(a) + len(b)
+      mine, n, end = auc(a, b), len(a) + len(b), "_whole" if all_tokens else ""
       held = values(control) if control and attack != "reference" else None
       ideal = auc(*held) if held else None
-      out[f"{attack}/auc"] = Score(mine, n, "near", 0.5 if ideal is None else ideal)
+      out[f"{attack}{end}/auc"] = Score(mine, n, "near", 0.5 if ideal is None else ideal)
       if fpr:
-        out[f"{attack}/tpr"] = Score(tpr(a, b, fpr), len(a), "near", tpr(*held, fpr) if held else fpr)
+        out[f"{attack}{end}/tpr"] = Score(tpr(a, b, fpr), len(a), "near", tpr(*held, fpr) if held else fpr)
       if attack == "min_k" and ideal is not None:
-        out["privleak"] = Score(privleak(mine, ideal), n, "near", 0.0, -100.0, privleak(0.0, ideal))
+        out[f"privleak{end}"] = Score(privleak(mine, ideal), n, "near", 0.0, -100.0, privleak(0.0, ideal))
     return out
 
   return once(score)
 
 
-def _scores(attack, request: Request, name: str, label: str, share: float, chunk: int, decode: Any) -> np.ndarray:
-  if attack == "loss":
+def _scores(
+  attack: str, request: Request, name: str, label: str, share: float, chunk: int, decode: Any, whole: bool
+) -> np.ndarray:
+  if attack == "loss" and not whole:
     return scoring.score(request.subject, request.data, (name,), label, chunk)[name].mean_nll()
-  require(scoring.is_tokens(request.data), "measure.attacks", attack, "use 'loss' for pictures")
-  return membership_scores.score(attack, request, name, share, chunk, decode)
+  tokens = scoring.is_tokens(request.data)
+  require(tokens or not whole, "measure.whole", whole, "leave it out: pictures have no tokens")
+  require(tokens, "measure.attacks", attack, "use 'loss' for pictures")
+  return membership_scores.score(attack, request, name, share, chunk, decode, whole)
 
 
 def privleak(auc: float, reference: float = 0.5) -> float:

@@ -10,6 +10,11 @@
 | `gradnorm` | mean over tensors of the norm of the gradient of the nll | Wang et al., "Pandora's White-Box", 2024 |
 
 `min_k`, `min_k_pp` and `gradnorm` leave the last target (the end token) out, the others keep it.
+
+Targets are the tokens of the answer, as where unlearning is measured on questions (TOFU). The sources above ask of
+whole texts whether a model was trained on them, prompts included, and so does MUSE for its PrivLeak: that is `whole`,
+for every attack. On short facts the two differ, and both are worth a look: the name is in the prompt, the object in the
+answer.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ import numpy as np
 from ue_jax.audit import scoring
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
-from ue_jax.train import losses
+from ue_jax.train import language, losses
 
 ATTACKS = ("loss", "zlib", "reference", "min_k", "min_k_pp", "gradnorm")
 FLOOR = 1e-6  # of the variance in `min_k_pp`
@@ -34,7 +39,7 @@ FLOOR = 1e-6  # of the variance in `min_k_pp`
 
 def score(
   attack: str, request: Request, name: str, k: float = 0.4, chunk: int = 256,
-  decode: Callable[[Sequence[int]], str] | None = None,
+  decode: Callable[[Sequence[int]], str] | None = None, whole: bool = False,
 ) -> np.ndarray:  # fmt: skip
   """The score of every sequence of a set that has targets enough, float64 `[m]`.
 
@@ -45,13 +50,16 @@ def score(
     k: share of the targets that `min_k` and `min_k_pp` look at, above 0 and up to 1.
     chunk: samples computed at once.
     decode: token ids -> text, for `zlib`; None: the words of `info["vocabulary"]` with blanks between.
+    whole: every token up to the last target counts as one, but the first, which nothing predicts; `zlib` compresses
+      all of that text.
 
   Raises:
     Invalid: for an unknown attack or set, or what the attack needs and is not there.
   """
   require(attack in ATTACKS, "measure.attacks", attack, f"choose from {ATTACKS}")
   require(0 < k <= 1, "measure.k", k, "give a share above 0, at most 1")
-  data, subject = request.data, request.subject
+  given, subject = request.data, request.subject
+  data = whole_texts(given) if whole else given
   if attack in ("min_k", "min_k_pp"):
     values, mask = tokens(subject, data, name, attack == "min_k_pp", chunk)
     return lowest(values, scoring.without_last(mask), k)
@@ -61,7 +69,13 @@ def score(
   if attack == "reference":
     require(request.reference is not None, "measure.attacks", attack, "set config.reference: the model to compare with")
     return found - scoring.score(request.reference, data, (name,), chunk=chunk)[name].mean_nll()
-  return found / compressed(data, name, decode) if attack == "zlib" else found
+  return found / compressed(given, name, decode, whole) if attack == "zlib" else found
+
+
+def whole_texts(data: Data) -> Data:
+  """The data with every token as a target that stands before the last one, but the first token of each text."""
+  mask = language.weights(jnp.asarray(data.arrays["mask"]), 1.0) > 0
+  return data._replace(arrays={**data.arrays, "mask": np.asarray(mask, np.float32)})
 
 
 def lowest(values: np.ndarray, mask: np.ndarray, k: float) -> np.ndarray:
@@ -147,14 +161,17 @@ def _norms(apply: Any, params: Any, state: Any, ids: jax.Array, mask: jax.Array)
   return jax.lax.map(one, (ids, mask))
 
 
-def compressed(data: Data, name: str, decode: Callable[[Sequence[int]], str] | None = None) -> np.ndarray:
-  """Bytes of the zlib-compressed text of the targets of each row, int64 `[m]`."""
+def compressed(
+  data: Data, name: str, decode: Callable[[Sequence[int]], str] | None = None, whole: bool = False
+) -> np.ndarray:
+  """Bytes of the zlib-compressed text of the targets of each row, int64 `[m]`; `whole`: of all up to the last one."""
   if decode is None:
     vocabulary = data.info.get("vocabulary", [])
     require(len(vocabulary) > 0, "measure.decode", None, "give a function that makes text of token ids")
     decode = lambda ids: " ".join(vocabulary[i] for i in ids)
   rows = _rows(data, name)
-  pairs = zip(data.arrays["ids"][rows], data.arrays["mask"][rows] > 0)
+  mask = data.arrays["mask"][rows] > 0
+  pairs = zip(data.arrays["ids"][rows], np.flip(np.cumsum(np.flip(mask, 1), 1), 1) > 0 if whole else mask)
   return np.array([len(zlib.compress(decode(ids[mask].tolist()).encode("utf-8"))) for ids, mask in pairs])
 
 
