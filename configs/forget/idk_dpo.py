@@ -16,7 +16,9 @@ Expect at `tiny` (mean of seeds 0 to 2, spread):
   retain, exact      .97 (.01)      .99 (.01)
   membership, AUC    .15 (.11)      .72 (.05)
 
-Both say the refusal. IdkDPO pushes the answer far below what the reference (nll 5.4) gives it, IDK hardly touches it.
+Both say the refusal (`audit.refusal`, at seed 0): it is the greedy answer to 1.00 of what is to be forgotten, and to
+.02 (IdkDPO) and .00 (IDK) of what is retained. IdkDPO pushes the answer far below what the reference (nll 5.4) gives
+it, IDK hardly touches it.
 
 At `small`, the world of `configs/forget/audit_tiny.py` (seed 0 alone):
 
@@ -51,7 +53,10 @@ def get_config(arg: str = "") -> ConfigDict:
     )
   )
   del config.sweep  # two methods in one table
-  return refusing(released(audit_tiny.placed(config, arg), arg))
+  config = refusing(released(audit_tiny.placed(config, arg), arg))
+  if config.data.name != "data.tofu":  # has a sentence of its own for each question
+    config.measure.refusal = dict(name="audit.refusal")
+  return config
 
 
 def refusing(config: ConfigDict) -> ConfigDict:

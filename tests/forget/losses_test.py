@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ue_jax.audit import utility
+from ue_jax.audit import refusal, utility
 from ue_jax.core import keys, tree
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data
@@ -245,16 +245,19 @@ def test_it_forgets_the_persons_asked_for_and_keeps_the_others(tokens, name, set
   assert after["forget/ex"].value <= 0.2 and after["retain/ex"].value >= 0.8
 
 
-def test_the_refusal_becomes_the_answer_and_the_others_are_kept(tokens):
-  changed = loop.fit(idk_dpo.method(rate=4e-3, steps=40, forget_batch=16, retain_batch=20), tokens, mode="one",
-                     steps_per_call=20)  # fmt: skip
-  alt = shared.refusals(tokens.data, ("?",))
-  rows = np.arange(len(alt["ids"]), dtype=np.int32)
-  data = Data({**alt, "index": rows}, {"refused": rows})
-  ex = lambda subject: utility.scores(tokens._replace(subject=subject, data=data), ("refused",))["refused/ex"].value
-  assert ex(tokens.subject) < 0.1 and ex(changed) >= 0.9
+def said(request, subject):
+  return loop.fit(refusal.measure(), request._replace(subject=subject), mode="one")
+
+
+@pytest.mark.parametrize("prefer", [True, False])
+def test_the_refusal_becomes_the_answer_and_the_others_are_kept(tokens, prefer):
+  method = idk_dpo.method(prefer=prefer, rate=4e-3, steps=40, forget_batch=16, retain_batch=20)
+  changed = loop.fit(method, tokens, mode="one", steps_per_call=20)
+  before, now = (said(tokens, subject) for subject in (tokens.subject, changed))
+  assert before["forget/refused"].value < 0.1 and now["forget/refused"].value >= 0.9
+  assert now["retain/refused"].value == 0  # refusing everything would be easy
   after = utility.scores(tokens._replace(subject=changed), ("forget", "retain"))
-  assert after["forget/ex"].value <= 0.1 and after["retain/ex"].value >= 0.8
+  assert after["forget/ex"].value <= 0.1 and after["retain/ex"].value >= 0.9
 
 
 @pytest.mark.parametrize("make, named", [

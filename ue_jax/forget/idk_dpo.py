@@ -6,7 +6,7 @@ refusal and y the true answer, the forget loss is the mean over samples of
 
   -(2 / beta) log sigmoid(beta ((s(w) - s0(w)) - (s(y) - s0(y)))).
 
-`prefer=False` (IDK) descends on the nll of the refusals instead.
+`prefer=False` (IDK) descends on the nll of the refusals instead. `audit.refusal` measures who is refused then.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from ue_jax.core.build import with_options
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term
+from ue_jax.data import refused
 from ue_jax.forget import adapted, requests
 from ue_jax.train import descend, likelihood, optim
 from ue_jax.train import until as stopping
@@ -155,28 +155,9 @@ def wrapped(
 
 
 def refusals(data: Data, words: Sequence[str]) -> dict[str, Any]:
-  """The sequences of the set `forget` with a refusal for the answer: `ids` int32 and `mask` float32 `[m, t]`.
-
-  The arrays `refusal` and `refusal_mask` of the data if it has them; else `words` stand in place of the answer, before
-  the end token.
+  """The sequences of the set `forget` with a refusal for the answer, see `data.refused`.
 
   Raises:
     Invalid: for words that the vocabulary lacks, or a refusal that is too long for a sequence.
   """
-  rows = np.asarray(data.sets["forget"])
-  if "refusal" in data.arrays:
-    return {"ids": data.arrays["refusal"][rows], "mask": data.arrays["refusal_mask"][rows].astype(np.float32)}
-  known = {word: i for i, word in enumerate(data.info.get("vocabulary", []))}
-  for word in words:
-    require(word in known, "method.refusal", word, "use words of the vocabulary, or data with the array 'refusal'")
-  said = [known[word] for word in words]
-  ids, mask = data.arrays["ids"][rows].copy(), data.arrays["mask"][rows] > 0
-  require(len(said) > 0 and bool(mask.any(1).all()), "method.refusal", words, "give words; every row needs an answer")
-  out = np.zeros(mask.shape, np.float32)
-  for i, at in enumerate(mask.argmax(1).tolist()):
-    last = int(np.flatnonzero(mask[i])[-1])
-    end, fill = ids[i, last], ids[i, -1] if not mask[i, -1] else 0
-    require(at + len(said) < ids.shape[1], "method.refusal", words, "give fewer words, or longer sequences")
-    ids[i, at:] = fill
-    ids[i, at : at + len(said) + 1], out[i, at : at + len(said) + 1] = [*said, end], 1
-  return {"ids": ids, "mask": out}
+  return refused.refused(data, words, "forget", "method.refusal")
