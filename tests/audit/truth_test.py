@@ -18,7 +18,7 @@ def test_ratios_use_the_mean_of_the_losses():
   np.testing.assert_allclose(truth.ratios(NLLS), want, rtol=1e-8)
   assert truth.alike(truth.ratios(NLLS)) == pytest.approx((np.exp(-2) + 1 + np.exp(-0.2)) / 3)
   assert truth.truer(truth.ratios(NLLS)) == pytest.approx((1 - np.exp(-2)) / 3)
-  assert truth.better(NLLS) == pytest.approx(np.mean(1 / (1 + want)))
+  assert truth.right_share(NLLS) == pytest.approx(np.mean(1 / (1 + want)))
 
 
 def test_normalised_probability_sums_the_wrong_answers():
@@ -84,6 +84,20 @@ def test_who_knows_tells_right_from_wrong_and_who_does_not_does_not(request_toke
   assert scores["forget/quality"].value < 1e-2 and "forget/quality" not in alone
   same = fit(truth.measure(), request_tokens._replace(subject=request_tokens.reference))["forget/quality"]
   assert same.value == 1.0 and (same.better, same.target) == ("high", 1.0)
+
+
+def test_the_newer_ratio_stands_beside_the_others_if_asked_for(request_tokens):
+  found = fit(truth.measure(newer=True), request_tokens)
+  usual = {name: score for name, score in found.items() if "right_share" not in name}
+  assert usual == fit(truth.measure(), request_tokens)
+  both = (request_tokens.subject, request_tokens.reference)
+  for name in ("forget", "retain"):
+    nlls, control = (truth.nlls(subject, request_tokens.data, name) for subject in both)
+    want = np.mean(1 / (1 + truth.ratios(nlls)))
+    assert found[f"{name}/right_share"].value == pytest.approx(want) and want > 0.9
+    assert found[f"{name}/right_share"][2:4] == ("near", truth.right_share(control))
+  alone = fit(truth.measure(newer=True), request_tokens._replace(reference=None))
+  assert alone["forget/right_share"][2:4] == ("low", 0.5) and alone["retain/right_share"][2:4] == ("high", 1.0)
 
 
 def test_sets_without_wrong_answers_are_refused(request_tokens):

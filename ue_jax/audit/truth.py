@@ -6,6 +6,8 @@ Source: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024, se
 
 `truth_ratio`: on what is to be forgotten the mean of min(R, 1/R), 1 where right and wrong look alike; elsewhere the
 mean of max(0, 1 - R), 1 where the right answer is far likelier. `normalised_p`: P(right) / (P(right) + sum P(wrong)).
+`right_share`, if asked for (`newer`): the mean of 1 / (1 + R), what later evaluations put in the place of the truth
+ratio; it means the same on every set: 1/2 where right and wrong look alike, 1 where the right answer is far likelier.
 `quality`: the p-value of a two-sided Kolmogorov-Smirnov test between the R of the subject and those of the reference,
 on what is to be forgotten. A ruined model can have a high p-value: never read it without utility beside it.
 """
@@ -33,17 +35,18 @@ class Nlls(NamedTuple):
   wrong: np.ndarray
 
 
-def measure(sets: Sequence[str] = ("forget", "retain"), chunk: int = 256) -> Procedure:
+def measure(sets: Sequence[str] = ("forget", "retain"), chunk: int = 256, newer: bool = False) -> Procedure:
   """Request -> Scores `<set>/truth_ratio`, `<set>/normalised_p` and, with a reference, `<set>/quality` of `forget*`.
 
   All in [0, 1]. With a reference the first two are best near the reference's; without, the truth ratio is best high
   (1), and the normalised probability low on `forget*` (that of a guess among the answers), high (1) elsewhere. Quality
-  is best high (1).
+  is best high (1). With `newer` also `<set>/right_share`, best as the normalised probability, where a guess has 1/2.
 
   Args:
     sets: which sets. The wrong answers are in the array `wrong` (`data.facts` with `alternatives`) or in the rows of
       `<set>_perturbed` (`data.tofu`); there the right answer counts in other words, if it has them.
     chunk: samples computed at once.
+    newer: whether to add `right_share`.
 
   Raises:
     Invalid: for an unknown set, or one without wrong answers.
@@ -55,10 +58,11 @@ def measure(sets: Sequence[str] = ("forget", "retain"), chunk: int = 256) -> Pro
     for name in sets:
       mine, forgotten = nlls(request.subject, request.data, name, chunk), name.startswith("forget")
       ideal = nlls(request.reference, request.data, name, chunk) if request.reference else None
-      found, n = _summary(mine, forgotten), len(mine.right)
-      aims = {"truth_ratio": ("high", 1.0), "normalised_p": ("low", _guess(mine)) if forgotten else ("high", 1.0)}
+      found, n = _summary(mine, forgotten, newer), len(mine.right)
+      low = lambda guess: ("low", guess) if forgotten else ("high", 1.0)  # noqa: B023
+      aims = {"truth_ratio": ("high", 1.0), "normalised_p": low(_guess(mine)), "right_share": low(0.5)}
       if ideal is not None:
-        aims = {what: ("near", value) for what, value in _summary(ideal, forgotten).items()}
+        aims = {what: ("near", value) for what, value in _summary(ideal, forgotten, newer).items()}
       out |= {f"{name}/{what}": Score(value, n, *aims[what]) for what, value in found.items()}
       if forgotten and ideal is not None:
         _, p = kolmogorov_smirnov(ratios(mine), ratios(ideal))
@@ -68,9 +72,10 @@ def measure(sets: Sequence[str] = ("forget", "retain"), chunk: int = 256) -> Pro
   return once(score)
 
 
-def _summary(found: Nlls, forgotten: bool) -> dict[str, float]:
+def _summary(found: Nlls, forgotten: bool, newer: bool) -> dict[str, float]:
   r = ratios(found)
-  return {"truth_ratio": alike(r) if forgotten else truer(r), "normalised_p": float(normalised(found).mean())}
+  more = {"right_share": right_share(found)} if newer else {}
+  return {"truth_ratio": alike(r) if forgotten else truer(r), "normalised_p": float(normalised(found).mean()), **more}
 
 
 def _guess(found: Nlls) -> float:
@@ -134,8 +139,8 @@ def truer(r: np.ndarray) -> float:
   return float(np.maximum(0, 1 - r).mean())
 
 
-def better(found: Nlls) -> float:
-  """The newer variant: mean of P(right) / (P(right) + P(wrong) + 1e-10), P(wrong) from the mean of the losses."""
+def right_share(found: Nlls) -> float:
+  """In [0, 1]: mean of P(right) / (P(right) + P(wrong) + 1e-10), P(wrong) from the mean of the losses."""
   right, wrong = np.exp(-found.right), np.exp(-np.nanmean(found.wrong, axis=1))
   return float((right / (right + wrong + TINY)).mean())
 

@@ -133,6 +133,9 @@ def generic(z0: jax.Array, before: jax.Array, reinforced: jax.Array, scale: jax.
 def guided(subject: Subject, reinforced: Any, scale: float = 1.0) -> Subject:
   """A subject that answers with the generic logits of two models: nothing of the original is trained.
 
+  To be used by hand, as no config reaches it: a run stores the parameters of a subject alone and puts the network of
+  `config.model` around them when it reads them, and attacks expect parameters in the shapes of the original.
+
   Args:
     subject: the model before unlearning.
     reinforced: parameters of the copy that was fine-tuned on the forget set.
