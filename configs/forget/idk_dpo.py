@@ -54,7 +54,8 @@ def get_config(arg: str = "") -> ConfigDict:
   )
   del config.sweep  # two methods in one table
   config = refusing(released(audit_tiny.placed(config, arg), arg))
-  if config.data.name != "data.tofu":  # has a sentence of its own for each question
+  # Not where TOFU has a sentence of its own for each question, nor at `small`, whose columns all base methods share.
+  if config.data.name != "data.tofu" and arg != "small":
     config.measure.refusal = dict(name="audit.refusal")
   return config
 
