@@ -90,7 +90,8 @@ def get_config(arg: str = "") -> ConfigDict:
     pseudo_label=dict(name="forget.pseudo_label", steps=pick(tiny=18, full=60, cifar=60)),
     weight_noise=dict(name="forget.weight_noise", size=0.4),
     eu_1=dict(
-      name="forget.fine_tune", fresh=True, trainable="head", steps=pick(tiny=1000, full=2000, cifar=2000), rate=5e-3,
+      name="forget.fine_tune", fresh=True, trainable="head", steps=pick(tiny=1000, full=2000, cifar=2000),
+      rate=pick(tiny=2e-2, full=5e-3, cifar=5e-3),
     ),
     duck=dict(name="forget.duck", steps=more),
     contrastive=dict(
