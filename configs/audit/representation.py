@@ -26,11 +26,11 @@ original. In brackets the CKA to the reference in another implementation of the 
   weight_noise       .98 /  .95   .923 / .935   .806 / .833                  .990  / .988     .00 /  .00
   untrained          .00 /  .01   .162 / .136   .658 / .623                  .789  / .746     .03 /  .02
 
-By accuracies `head_only` and `eu_1` are training again; by their features they are the original. k-NN on the forgotten digits is .95 for
-the reference, which never saw them, and .99 for a network that never learnt anything. `duck` and `contrastive` pass by
-accuracies, too, and go two ways: the features of `duck` come nearer to the reference than those of `pseudo_label`,
-though not as near as a second training; those of `contrastive` are further from it than a network's that never learnt
-anything.
+By accuracies `head_only` and `eu_1` are training again; by their features they are the original. k-NN on the forgotten
+digits is .95 for the reference, which never saw them, and .99 for a network that never learnt anything. `duck` and
+`contrastive` pass by accuracies, too, and go two ways: the features of `duck` come nearer to the reference than those
+of `pseudo_label`, though not as near as a second training; those of `contrastive` are further from it than a network's
+that never learnt anything.
 
 The settings of those two were chosen on seeds 10 and 11, by the mean AGL, before seeds 0 and 1 were looked at: rates of
 1e-3 and 3e-3 for 100 and 200 steps (`contrastive` also 400, `duck` also 50 at 1e-3), and sgd at 1e-2, whose 100 and 200
@@ -48,9 +48,9 @@ trained on, CIFAR-10 is the other task, ten classes are forgotten; it needs both
   python -m experiments.run --config configs/audit/representation.py:cifar           # one GPU
 
 Expect at `transfer` (three seeds; docs/results/forget_vision.md has the table): 1, 3 and 5 are forgotten. `head_only`,
-`eu_1` and `duck` pass all accuracies (gaps below .001), `pseudo_label` nearly (.008); on the other task all are at least as
-far from the reference as the original (CKA .71, where a second training has .90), and so is every other method but for
-a hair. At `transfer_other` training again changes less (the original .781, a second training .903), and
+`eu_1` and `duck` pass all accuracies (gaps below .001), `pseudo_label` nearly (.008); on the other task all are at
+least as far from the reference as the original (CKA .71, where a second training has .90), and so is every other method
+but for a hair. At `transfer_other` training again changes less (the original .781, a second training .903), and
 `pseudo_label` passes the accuracies, too. `cifar` was not run.
 """
 

@@ -63,9 +63,10 @@ CLAIMED = {
   "worst_case_small": [("reference/noisy", "<=", 0.01)],
   "worst_case_random": [("reference/UA", ">=", 0.1), ("reference/MIA", ">=", 0.2), ("reference/noisy", ">=", 0.05)],
   "representation_small": [
-    ("head_only/AGL", ">=", 0.95), ("head_only/cka_original/forget_test", ">=", 0.9999),
+    *((f"{foil}/{name}", way, bound) for foil in ("head_only", "eu_1") for name, way, bound in (
+      ("AGL", ">=", 0.95), ("cka_original/forget_test", ">=", 0.9999),
+      ("cka/forget_test", "<=", (1.0, "again/cka/forget_test", -0.1)))),
     ("again/cka/forget_test", ">=", 0.9), ("again/AGL", ">=", 0.95),
-    ("head_only/cka/forget_test", "<=", (1.0, "again/cka/forget_test", -0.1)),
     ("pseudo_label/cka/forget_test", "<=", (1.0, "again/cka/forget_test")),
     ("pseudo_label/cka/forget_test", ">=", (1.0, "original/cka/forget_test")),
   ],
@@ -76,7 +77,7 @@ CLAIMED = {
   "uncle_small": [
     ("noise/right_after", "<=", 0.16), ("noise/learned", ">=", 0.92), ("noise/later", "<=", 0.2),
     ("noise/norm", "<=", 15), ("noise/UNI", ">=", 0.97), ("noise/worst_drop", "<=", 0.02),
-    ("norm/right_after", "<=", 0.16), ("unheld/worst_drop", ">=", 0.3),
+    ("norm/right_after", "<=", 0.16), ("unheld/worst_drop", ">=", 0.3), ("noise/moved", "<=", 0.01),
     ("norm/fa", "<=", (1.0, "noise/fa", 0.05)), ("norm/fa", ">=", (1.0, "noise/fa", -0.05)),
     *((f"held_ten_times/{name}", way, bound) for name, way, bound in (
       ("right_after", "<=", 0.16), ("learned", ">=", 0.92), ("later", "<=", 0.2), ("norm", "<=", 15),
@@ -128,8 +129,10 @@ def test_every_method_of_the_grid_is_nearer_than_nothing_and_than_noise_on_the_m
 def test_every_method_of_the_grid_keeps_nine_tenths_of_what_is_kept_of_a_tenth_on_every_seed():
   each = results.read(PLACE / "vision_grid_small.json").each
   kept = {n.partition("/")[0]: min(values) for n, values in each.items() if n.endswith("/tenth/RA")}
-  kept = {name: least for name, least in kept.items() if not name.startswith("weight_noise") and name != "eu_1"}
-  assert len(kept) > 20 and min(kept.values()) >= 0.9
+  # Controls, the foil, and methods of which it is not asked: ascent, noise by Fisher's matrix, moved boundaries.
+  free = ("weight_noise", "eu_1", "gradient_ascent", "fisher", "boundary")
+  kept = {name: least for name, least in kept.items() if not name.startswith(free)}
+  assert len(kept) > 16 and min(kept.values()) >= 0.9
 
 
 def test_every_method_on_cifar_is_nearer_than_nothing_and_than_noise_on_the_mean():
