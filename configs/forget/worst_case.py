@@ -27,10 +27,14 @@ Expect at `small` and `random` (means of twelve seeds, spread up to .04; the ful
                  l1-sparse              .008           .072
                  RL                     .134           .063
                  SalUn                  .107           .051
+                 CF-k                   .011           .078
+                 SCRUB                  .008           .068
+                 boundary shrink        .062           .093
+                 boundary expand        .651           .077
 
 Who never saw the worst case knows it none the less, for the others teach it: doing nothing has no gap there, so the
-small gaps of FT and l1-sparse are no sign of forgetting. Relabelling fails: what it forgets is what all others say. At
-`tiny` (one seed) the same order.
+small gaps of FT, CF-k, SCRUB and l1-sparse are no sign of forgetting. Relabelling fails: what it forgets is what all
+others say; so does boundary expanding, made for whole classes. At `tiny` (one seed) the same order.
 """
 
 from ml_collections import ConfigDict
