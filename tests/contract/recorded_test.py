@@ -99,6 +99,10 @@ CLAIMED = {
     *((f"rho_{rho}/hamu_q/{what}", ">=", (times, f"rho_{rho}/difference/{what}"))
       for rho in (0.25, 0.5) for what, times in (("forget", 1.3), ("retain", 0.9))),
   ],
+  "vision_grid_cifar": [
+    (f"{name}/gap", "<=", (1.0, f"{control}/gap")) for control in ("original", "weight_noise")
+    for name in ("fine_tune", "neggrad_plus", "l1_sparse", "scrub", "salun")
+  ],
   "vision_grid_small": [
     ("eu_1/digit/gap", "<=", 0.02), ("eu_1/digit/cka_original/forget", ">=", 0.9999), ("again/digit/gap", "<=", 0.02),
   ],
