@@ -75,3 +75,12 @@ def test_the_repair_learns_what_is_kept_and_nothing_else(pictures):
   of = lambda subject, name: supervised.accuracies(
     subject.model, subject.params, subject.state, pictures.data, "label", (name,))[f"{name}_accuracy"]
   assert of(left[1], "retain") > 0.95 > of(left[0], "retain") and of(left[1], "forget") < 0.2
+
+
+def test_the_repair_of_a_network_with_convolutions_is_the_same_step_by_step(one, monkeypatch):
+  """On a CPU a scan would run them on one core."""
+  repair = lambda: loop.fit(amnesiac.method(train(one, 0.1), repair_steps=8), one, mode="one")
+  scanned = repair()
+  monkeypatch.setattr(amnesiac, "run_scan", None)
+  monkeypatch.setattr(amnesiac, "convolves", lambda procedure, problem: True)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), repair().params, scanned.params)

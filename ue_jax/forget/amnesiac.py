@@ -21,8 +21,9 @@ import numpy as np
 
 from ue_jax.core import tree
 from ue_jax.core.errors import require
-from ue_jax.core.procedure import Procedure, run_scan
+from ue_jax.core.procedure import Procedure, convolves, run_scan
 from ue_jax.forget import fine_tune, vision
+from ue_jax.parallel import mesh
 
 
 class Logged(NamedTuple):
@@ -97,12 +98,20 @@ def method(
 
 
 def repaired(mend: Procedure, key: jax.Array, request: Any) -> Any:
-  """The subject after all steps of the procedure `mend`, in one compiled scan."""
+  """The subject after all steps of the procedure `mend`, in one compiled scan.
+
+  Convolutions lose their threads in a scan on a CPU: there they take a step a call.
+  """
   state = mend.init(key, request)
   if mend.steps == 0:
     return mend.finish(state, request)
   seed = int(jax.random.bits(jax.random.fold_in(key, 1)))
   parts = [mend.batch(seed, request, t) for t in range(mend.steps)]
-  state, _ = jax.jit(lambda state, parts: run_scan(mend, state, parts))(
-    state, jax.tree.map(lambda *x: np.stack(x), *parts))
+  if convolves(mend, request) and not mesh.on_accelerator():
+    step = jax.jit(mend.step)
+    for part in parts:
+      state, _ = step(state, part)
+  else:
+    state, _ = jax.jit(lambda state, parts: run_scan(mend, state, parts))(
+      state, jax.tree.map(lambda *x: np.stack(x), *parts))
   return mend.finish(state, request)
