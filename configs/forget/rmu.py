@@ -6,8 +6,9 @@ measures are those of `configs/forget/npo.py`; the first block is steered, adapt
   python -m experiments.run --config configs/forget/rmu.py:tiny --workdir runs/rmu   # under a minute, 2 cores
   python -m experiments.run --config configs/forget/rmu.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run. There
-the authors' blocks: the output of block 7 is steered by `down` of blocks 5 to 7.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
+two steps at `smollm2_cpu`, to see that it works. There the authors' blocks: the output of block 7 is steered by `down`
+of blocks 5 to 7.
 
 Expect at `tiny` (mean of seeds 0 to 2, spread): forget exact match 0.00 (nll 5.2, 1.1) with retain 0.95 (.03), world
 1.00, math .98 (.03). The retain term decides: with alpha 1 retain is .78, with 100 it is .98 and forget .22 (seed 0).
