@@ -22,7 +22,7 @@ A released model (`configs/common.py`; also `smollm2_cpu`) gets the same table i
 (`loss`, `min_k`) and what is there after rounding, without relearning and without the plane. Nothing was tuned for it.
 
 Expect at `small` (8 minutes of CPU time for a seed, three seeds): all of the 18 figures for which a range was stated
-lie in it, and three in ours; docs/results/kgtiny.md has every figure beside its claim. Relearning brings the other half
+lie in it, and four in ours; docs/results/kgtiny.md has every figure beside its claim. Relearning brings the other half
 back after RMU (p .56; adaptive .44) and IDK (.42), not after NPO or GradDiff (.03 and .04; reference .04). The claim
 about it, .6 to .7, is of models that stopped where p is .2 to .4: the rows `early` do (.38 and .26), and come back to
 .60 (GradDiff, at a lower rate, with a weaker retain term) and .67 (RMU). Where they stop was chosen on these seeds.
