@@ -74,6 +74,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.method = METHODS
   config.attack = ATTACKS
   config.measure.relearn = HALVES
+  config.measure.persons = dict(name="audit.persons", sets=("forget_qa", "forget_alias", "forget_hop2", "retain_qa"))
   return config
 
 

@@ -46,6 +46,14 @@ def test_weight_decay_of_sgd_is_added_to_the_gradient():
   assert_same(out, jax.tree.map(lambda p, g: p - 0.1 * (g + 0.5 * p), PARAMS, GRADS))
 
 
+def test_normalised_steps_have_the_length_of_the_rate_whatever_the_gradient_and_its_clip():
+  away = jax.tree.map(jnp.subtract, run(optim.make("normalised", 0.1, 9), steps=1), PARAMS)
+  np.testing.assert_allclose(optax.global_norm(away), 0.1, rtol=1e-4)
+  assert_same(away, jax.tree.map(lambda g: -0.1 * g / optax.global_norm(GRADS), GRADS))
+  alone = run(optim.make("normalised", 0.1, 9, clip=1e-3, train="^body"), steps=1)["body"]["w"] - PARAMS["body"]["w"]
+  np.testing.assert_allclose(jnp.linalg.norm(alone), 0.1, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_leaves_outside_the_mask_keep_every_bit(name):
   out = run(optim.make(name, 0.1, 9, weight_decay=0.3, clip=1.0, train="^body"))

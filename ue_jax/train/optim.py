@@ -12,7 +12,7 @@ import optax
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid, require
 
-OPTIMIZERS = ("adam", "adamw", "sgd", "lion", "rmsprop", "sign")
+OPTIMIZERS = ("adam", "adamw", "sgd", "lion", "rmsprop", "sign", "normalised")
 SCHEDULES = ("constant", "cosine", "linear", "step")
 
 
@@ -38,8 +38,9 @@ def make(
   """An optax transformation; every number but `steps`, `warmup` and `milestones` may be a traced scalar.
 
   Args:
-    name: `adam`, `adamw`, `sgd`, `lion`, `rmsprop`, or `sign` (of the gradient, without momentum). `weight_decay` is
-      decoupled (added to the update before the rate) for `adamw` and `lion`, and added to the gradient for the others.
+    name: `adam`, `adamw`, `sgd`, `lion`, `rmsprop`, and, without momentum, `sign` (of the gradient) and `normalised`
+      (the gradient over its global norm: every step is `rate` long). `weight_decay` is decoupled (added to the update
+      before the rate) for `adamw` and `lion`, and added to the gradient for the others.
     rate: the learning rate at the top of the schedule, > 0.
     steps, schedule, warmup, final, milestones, drop: see `unit`.
     weight_decay: >= 0.
@@ -162,6 +163,8 @@ def _core(name, momentum, nesterov, b1, b2, eps) -> optax.GradientTransformation
     return optax.scale_by_rms(decay=momentum, eps=eps)
   if name == "sign":
     return optax.scale_by_sign()
+  if name == "normalised":
+    return optax.normalize_by_update_norm(eps=1e-20)  # a gradient of zeros moves nothing
   return optax.identity() if _is_zero(momentum) else optax.trace(decay=momentum, nesterov=nesterov)
 
 
