@@ -30,7 +30,7 @@ FLAVOURS = {
   "cluster": ("pictures", "table"),
 }
 # Looked at only where a factory accepts none of the above.
-SPARE = {"train": ("sharded",), "select": ("stream",), "method": ("sharded", "stream"), "measure": ("stream",)}
+SPARE = {"train": ("sharded",), "select": ("stream",), "method": ("sharded", "stream", "whole"), "measure": ("stream",)}
 # What cannot be built from its signature, and why; a test holds that every entry is needed.
 BY_HAND: dict[tuple[str, str], str] = {
   ("data", "data.folder"): "needs a folder of pictures",
@@ -80,6 +80,14 @@ class Workshop:
   @functools.cached_property
   def sharded(self):
     return self.pictures
+
+  @functools.cached_property
+  def whole(self):
+    """The pictures, of which a whole class is to be forgotten."""
+    data, label = self.pictures, self.pictures.arrays["label"]
+    rows = data.sets["train"]
+    sets = {"forget": rows[label[rows] == 0], "retain": rows[label[rows] != 0]}
+    return data._replace(sets={**data.sets, **sets})
 
   @functools.cached_property
   def table(self):

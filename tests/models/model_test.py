@@ -10,7 +10,7 @@ import pytest
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.core.pictures import to_float
-from ue_jax.models import cnn, generator, mlp, model, resnet, transformer
+from ue_jax.models import cnn, from_latent, generator, mlp, model, resnet, transformer
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
 IDS = np.random.default_rng(1).integers(0, 11, (2, 5)).astype(np.int32)
@@ -21,6 +21,7 @@ CASES = {
   "cnn": (cnn.model(widths=(4, 6)), IMAGE, ["block_0", "block_1", "features"]),
   "resnet18": (resnet.model(depth=18, width=4), IMAGE, ["stem", *(f"block_{i}" for i in range(8)), "features"]),
   "generator": (generator.model(4, 1), to_float(IMAGE), ["block_0", "features"]),
+  "from_latent": (from_latent.generator((6, 5, 3), 4), to_float(IMAGE[:, 0, :, 0]), ["block_0", "block_1", "features"]),
   "transformer": (
     transformer.model(11, 8, 2, 2, 1, 12), IDS,
     [*(f"block_{i}/{s}" for i in range(2) for s in transformer.SITES), "embed"],

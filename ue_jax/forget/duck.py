@@ -91,10 +91,21 @@ def distance(features: jax.Array, to: jax.Array, mask: jax.Array, scale: Any = 1
 def aims(request: Request, label: str = "label") -> tuple[jax.Array, jax.Array]:
   """The centroids of the classes in `retain`, float32 `[k, d]`, and which of them each sample of `forget` goes to.
 
-  The latter int32 `[m]`: the nearest by cosine distance of those of another class than the sample's.
+  The latter int32 `[m]`: the nearest by cosine distance of those of another class than the sample's; see `by_class`.
+  """
+  features, labels, kept, own = by_class(request, label)
+  centroids = np.stack([features["retain"][labels["retain"] == c].mean(0) for c in kept]).astype(np.float32)
+  return jnp.asarray(centroids), jnp.asarray(nearest(features["forget"], centroids, own))
+
+
+def by_class(request: Request, label: str = "label") -> tuple[dict, dict, np.ndarray, np.ndarray]:
+  """What the subject makes of `forget` and `retain`: (features, labels, classes kept, which of them are its own).
+
+  Features float32 `[n, d]` and labels int `[n]` by the name of the set; the classes in `retain` `[k]`; and for every
+  sample of `forget` which of these is its own, bool `[m, k]`.
 
   Raises:
-    Invalid: if there is none.
+    Invalid: if a sample of `forget` has no other class to go to.
   """
   features, labels = {}, {}
   subject, arrays = request.subject, request.data.arrays
@@ -103,11 +114,10 @@ def aims(request: Request, label: str = "label") -> tuple[jax.Array, jax.Array]:
     labels[name] = arrays[label][rows]
     features[name] = supervised.predict(subject.model, subject.params, subject.state, arrays["image"][rows])[1]
   kept = np.unique(labels["retain"])
-  centroids = np.stack([features["retain"][labels["retain"] == c].mean(0) for c in kept]).astype(np.float32)
   own = labels["forget"][:, None] == kept
   fix = "keep samples of another class than those to forget: their features move there"
   require(not own.all(1).any(), "data.sets[retain]", f"class {kept.tolist()} alone", fix)
-  return jnp.asarray(centroids), jnp.asarray(nearest(features["forget"], centroids, own))
+  return features, labels, kept, own
 
 
 def nearest(features: np.ndarray, centroids: np.ndarray, own: np.ndarray) -> np.ndarray:
