@@ -1,0 +1,106 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from ue_jax.core import tree
+from ue_jax.core.errors import Invalid
+from ue_jax.core.nouns import Data
+from ue_jax.forget import unrolling
+from ue_jax.models import mlp
+from ue_jax.parallel import sweep
+from ue_jax.train import loop, losses, supervised
+
+fit = functools.partial(loop.fit, mode="one")
+STEPS = 6  # of 15 samples: one pass over the 90
+
+
+def train(request, rate=1e-2, **more):
+  plain = dict(steps=STEPS, batch_size=15, rate=rate, optimizer="sgd", momentum=0.0)
+  return supervised.train(request.subject.model, **{**plain, **more})
+
+
+@pytest.fixture(scope="module")
+def batch(pictures):
+  """The request to forget all that the third batch saw."""
+  data = pictures.data
+  index = train(pictures).batch(0, data, 2)["index"]
+  at = np.flatnonzero(np.isin(data.arrays["index"], index)).astype(np.int32)
+  sets = {**data.sets, "forget": at, "retain": np.setdiff1d(data.sets["train"], at)}
+  return pictures._replace(data=Data(data.arrays, sets, data.info))
+
+
+def skipped(request, rate):
+  """The parameters after training that leaves the third batch out."""
+  procedure = train(request, rate)
+  state, step = procedure.init(jax.random.key(0), request.data), jax.jit(procedure.step)
+  for t in range(STEPS):
+    new, _ = step(state, procedure.batch(0, request.data, t))
+    state = state._replace(step=state.step + 1) if t == 2 else new
+  return state.params
+
+
+def far(a, b):
+  return float(tree.norm(jax.tree.map(lambda x, y: x - y, a, b)))
+
+
+def test_it_is_training_without_the_batch_up_to_the_square_of_the_rate(batch):
+  left, whole = [], []
+  for rate in (1e-1, 1e-2):
+    subject = fit(train(batch, rate), batch.data)
+    got = fit(unrolling.method(train(batch, rate), rate=rate), batch._replace(subject=subject))
+    retrained = skipped(batch, rate)
+    left.append(far(got.params, retrained))
+    whole.append(far(subject.params, retrained))
+  assert 5 < whole[0] / whole[1] < 20  # the verification error of doing nothing is of the order of the rate ...
+  assert 40 < left[0] / left[1] < 250 and left[1] < 0.1 * whole[1]  # ... and what is left of that of its square
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_it_begins_to_the_last_bit_where_the_training_of_its_seed_began(pictures, seed):
+  """A training of no step gives its start away; where the method began is seen as it asks the training."""
+  start, seen, recipe = lambda seed: fit(train(pictures, steps=0), pictures.data, seed=seed).params, {}, train(pictures)
+  spy = recipe._replace(init=lambda key, data: seen.setdefault("first", recipe.init(key, data)))
+  fit(unrolling.method(spy), pictures, seed=seed)
+  assert tree.fingerprint(seen["first"].params) == tree.fingerprint(start(seed))
+  assert tree.fingerprint(seen["first"].params) != tree.fingerprint(start(seed + 1))
+
+
+def test_the_gradient_is_taken_there_once_a_pass_for_every_sample(pictures):
+  """Ten steps of 45 are five passes over 90, whatever is kept beside what is forgotten."""
+  data, model = pictures.data, pictures.subject.model
+  recipe = train(pictures, steps=10, batch_size=45)
+  start, rows = recipe.init(jax.random.key(4), data).params, data.sets["forget"]
+  image, label = data.arrays["image"][rows], data.arrays["label"][rows]
+  nll = lambda params, x, y: losses.cross_entropy(model.apply(params, x[None]).logits, y[None])[0]
+  each = jax.jit(jax.vmap(jax.grad(nll), (None, 0, 0)))(start, image, label)
+  total = jax.tree.map(lambda g: np.sum(np.float64(g), axis=0), each)
+  after = unrolling.method(recipe, rate=0.02)
+  after = after.finish(after.init(jax.random.key(4), pictures), pictures)
+  want = jax.tree.map(lambda p, g: np.float64(p) + 0.02 * 5 / 45 * g, pictures.subject.params, total)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, want)
+
+
+def test_rates_run_as_one_program(batch):
+  factory = lambda rate: unrolling.method(train(batch), rate=rate)
+  many = sweep.sweep(factory, sweep.grid(rate=[0.0, 1e-2, 2e-2]), batch, mode="vmap")
+  assert tree.fingerprint(many[0].params) == tree.fingerprint(batch.subject.params)
+  moved = [far(one.params, batch.subject.params) for one in many[1:]]
+  assert moved[0] > 0 and moved[1] == pytest.approx(2 * moved[0], rel=1e-4)
+
+
+def test_labels_of_what_is_forgotten_count_and_what_is_kept_is_only_counted(batch):
+  data, key = batch.data, jax.random.key(0)
+  go = lambda request: unrolling.method(train(batch), rate=1.0).init(key, request).gradient
+  image = data.arrays["image"].copy()
+  image[data.sets["retain"]] = 0
+  kept = batch._replace(data=Data({**data.arrays, "image": image}, data.sets, data.info))
+  wrong = batch._replace(data=Data({**data.arrays, "label": (data.arrays["label"] + 1) % 3}, data.sets, data.info))
+  assert tree.fingerprint(go(kept)) == tree.fingerprint(go(batch)) != tree.fingerprint(go(wrong))
+
+
+def test_the_training_of_another_network_is_refused(pictures):
+  other = supervised.train(mlp.model(3, widths=(5,)), steps=2, batch_size=15)
+  with pytest.raises(Invalid, match="method.train"):
+    unrolling.method(other).init(jax.random.key(0), pictures)

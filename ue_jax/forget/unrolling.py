@@ -1,0 +1,105 @@
+"""Unrolling SGD: what training did with the samples to forget is taken back to the first order, by a single gradient.
+
+Source: Thudi, Deza, Chandrasekaran and Papernot, "Unrolling SGD: Understanding Factors Influencing Machine
+Unlearning", EuroS&P 2022 (single gradient unlearning). Training steps w <- w - eta / b sum_batch grad L are expanded
+around the weights w_0 that it began with. Of the first order in eta, a sample x that was seen m times has added
+-(eta m / b) grad L(w_0, x), and that is given back:
+
+  theta <- theta + eta (m / b) sum over D_f of grad L(w_0, x).
+
+Here m / b is T / n, the steps of the training over its samples: T batches of b are m = T b / n passes, which need not
+be whole. What is left of the verification error, |theta - theta_r| to the weights of a model trained without D_f, is of
+the second order. The paper's proxy for it, the unlearning error, is eta^2 T / 2 |theta - w_0| s, s the mean along the
+training of the root of the Hessian's largest eigenvalue (as its code has it). So it is for a short training with a
+small rate, such as fine-tuning; after a long one the gradient at w_0 says little of what was learnt.
+
+eta is that of plain SGD. Momentum mu makes it eta / (1 - mu) in the long run, a schedule its mean (our inference; the
+released code takes the first rate and leaves momentum and decay out). Adam has none: there `rate` is a free multiplier.
+The released code takes gradients in training mode; here batch statistics are read, those of w_0 for the gradient and
+the subject's own at the end. The paper's other part, a loss that keeps w near w_0 while training, is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ue_jax.core import tree
+from ue_jax.core.errors import require
+from ue_jax.core.nouns import Request, Subject
+from ue_jax.core.procedure import Procedure
+from ue_jax.forget import gradients, requests, vision
+
+
+class Unrolled(NamedTuple):
+  """The state.
+
+  Attributes:
+    gradient: the sum over D_f of the gradient at w_0, a float32 tree like the parameters.
+    times: m / b, float32 scalar.
+    key, step: as in every state.
+  """
+
+  gradient: Any
+  times: jax.Array
+  key: jax.Array
+  step: jax.Array
+
+
+def method(
+  train: Procedure,
+  rate: Any = 1e-3,
+  keep: Sequence[str] = ("retain",),
+  label: str = "label",
+) -> Procedure:
+  """Request -> Subject; reads the set `forget` once, and counts those of `keep`. For picture classifiers.
+
+  With the seed of the training, w_0 is where the subject's own training began, to the last bit.
+
+  Args:
+    train: the procedure that trained the subject, with the same settings.
+    rate: eta, or what takes its place, see above; may be traced.
+    keep: the sets that are kept: with `forget` they are all that was trained on.
+    label: the labelling that was trained on.
+
+  Raises:
+    Invalid: at `init`, for data without the sets or the labelling, or a training of another network.
+  """
+
+  def init(key, request):
+    vision.check(request, ("forget", *keep), label)
+    n = len(requests.keep(request, ("forget", *keep)).data.sets["retain"])
+    total = gradients.summed(began(train, key, request), "forget", label)
+    return Unrolled(total, jnp.float32(train.steps / n), key, jnp.zeros((), jnp.int32))
+
+  def step(state, batch, axis=None):
+    del batch, axis
+    return state._replace(step=state.step + 1), {}
+
+  def finish(state, request):
+    subject = request.subject
+    params = given_back(subject.params, state.gradient, rate * state.times)
+    return requests.finish(params, subject.state, request)
+
+  return Procedure(init, step, finish, steps=0)
+
+
+def began(train: Procedure, key: jax.Array, request: Request) -> Request:
+  """The request with the subject as it was before the training of that key took a step.
+
+  Raises:
+    Invalid: if it trains parameters of other names or shapes.
+  """
+  first = train.init(key, request.data)
+  found, wanted = tree.shapes(first.params), tree.shapes(request.subject.params)
+  require(found == wanted, "method.train", found, "give the training of this subject: it has other parameters")
+  return request._replace(subject=Subject(request.subject.model, first.params, first.state))
+
+
+@jax.jit
+def given_back(params: Any, gradient: Any, length: Any) -> Any:
+  """The parameters with `length` times the gradient added, in one program."""
+  return jax.tree.map(lambda x, g: x + (length * g).astype(x.dtype), params, gradient)
