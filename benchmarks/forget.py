@@ -97,6 +97,9 @@ def further() -> dict[str, Any]:
     hamu=dict(name="forget.hamu", quota="relative", q=0.5, **sgd, **pair),
     laf=dict(vision_grid.LAF, fit_steps=400, fit_forget_steps=200, steps=40),
     amnesiac=dict(name="forget.amnesiac", repair_steps=40),
+    ssd=dict(name="forget.ssd", alpha=2.0),
+    lipschitz=dict(name="forget.lipschitz", rate=1e-3, steps=13),
+    unrolling=dict(name="forget.unrolling", rate=1e-3),
   )
 
 

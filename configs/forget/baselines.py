@@ -105,4 +105,8 @@ def methods(head: str, epoch: int) -> dict:
     fisher=dict(name="forget.fisher", alpha=1e-13, limit=0.02),
     weight_noise=dict(name="forget.weight_noise", size=0.3),
     amnesiac=dict(name="forget.amnesiac", repair_steps=70 * epoch, repair_rate=2e-3),
+    # Chosen on seeds 10 to 13 of the request `tenth` of vision_grid.py:
+    ssd=dict(name="forget.ssd", alpha=3.5, weight=0.5),
+    lipschitz=dict(name="forget.lipschitz", rate=3e-2, sigma=0.3, steps=10, through=True),
+    unrolling=dict(name="forget.unrolling", rate=3e-3),
   )
