@@ -8,7 +8,7 @@ from ue_jax.audit import confidences
 from ue_jax.audit.outputs import Outputs
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Request
-from ue_jax.train import loop
+from ue_jax.train import loop, membership
 
 fit = functools.partial(loop.fit, mode="one")
 
@@ -58,10 +58,10 @@ def test_the_cut_is_the_best_of_all_cuts():
   rng = np.random.default_rng(1)
   for _ in range(20):
     x, y, asked = rng.integers(0, 6, 14) / 4, rng.permutation(np.repeat([0, 1], 7)), np.arange(-1, 8) / 4
-    got = confidences._cut(x, y, x)
+    got = membership._cut(x, y, x)
     rules = [(x <= t) == side for t in np.append(x, -1.0) for side in (True, False)]
     assert (got == y).sum() == max((rule == y).sum() for rule in rules)
-    assert confidences._cut(x, y, asked).shape == (9,)
+    assert membership._cut(x, y, asked).shape == (9,)
 
 
 def test_the_simple_attack_is_at_a_coin_on_equals_and_right_on_unequals():

@@ -63,6 +63,18 @@ def test_a_live_task_that_gains_by_an_unlearning_moves_too_where_the_mean_with_s
   assert np.isnan(continual.of_stream(history(matrix[:3]), streams.stream(("L0", "L1", "L2"), 3), 0.1)["moved"])
 
 
+def test_the_attack_is_read_at_unlearnings_of_the_task_of_live_ones_and_of_those_to_come(request_of):
+  curves = {}
+  for i, values in enumerate([(0.6, 0.4), (0.9, 0.7), (0.2, 0.5)]):
+    for what, value in zip(("member", "mia"), values):
+      curves[f"task_{i}_{what}"] = np.array([np.nan, np.nan, value, np.nan])
+  found = measured(request_of(history(**curves)))
+  expected = dict(member=0.6, member_live=0.9, member_never=0.2, mia=0.4, mia_live=0.7)
+  assert {name: found[name].value for name in expected} == pytest.approx(expected)
+  assert found["member"].target == pytest.approx(0.2) and found["mia"].target == 0.5
+  assert all(found[name].better == "near" for name in expected)
+
+
 def test_without_a_history_the_subject_is_looked_at_as_it_is(request_of):
   found = measured(request_of({}))
   assert set(found) == {"acc", "fa", "UNI"}

@@ -6,6 +6,7 @@ from ue_jax.core import tree
 from ue_jax.data import tasks
 from ue_jax.forget import recovery
 from ue_jax.models import hypernetwork
+from ue_jax.models.model import at_task
 from ue_jax.train import loop, supervised
 
 pytest.importorskip("sklearn")
@@ -32,7 +33,7 @@ def test_nothing_but_the_code_is_trained(made):
   data, subject = made
   rows = data.sets["task_1"][np.arange(5 * 16).reshape(5, 16)]
   part = {"image": data.arrays["image"][rows], "label": data.arrays["label"][rows]}
-  state = hypernetwork.at(subject.state, 1)
+  state = at_task(subject.state, 1)
   after = recovery.new_code(subject.model, 5, 0.1, subject.params, state, part, np.zeros(16, np.float32))
   same = lambda params: tree.fingerprint({**params, "code": params["code"][:1]})
   assert same(after) == same(subject.params)

@@ -14,6 +14,7 @@ from ue_jax.core.nouns import Request, Subject
 from ue_jax.data import tasks
 from ue_jax.forget import uncle
 from ue_jax.models import hypernetwork
+from ue_jax.models.model import at_task
 from ue_jax.train import loop
 
 pytest.importorskip("sklearn")
@@ -99,7 +100,7 @@ def test_a_step_of_learning_is_the_gradient_of_the_formula_and_trains_one_code(a
   apply = asked.subject.model.apply
 
   def loss(params):
-    log_p = jax.nn.log_softmax(apply(params, batch["image"], state=hypernetwork.at(inner.state, 1)).logits)
+    log_p = jax.nn.log_softmax(apply(params, batch["image"], state=at_task(inner.state, 1)).logits)
     apart = jnp.sum((weights(params, inner.state, 0) - inner.star[0]) ** 2)
     return -jnp.mean(log_p[jnp.arange(32), batch["label"]]) + 0.5 * apart / 3
 
@@ -129,7 +130,7 @@ def test_a_step_of_random_labels_is_the_gradient_of_the_formula(asked):
   apply = asked.subject.model.apply
 
   def loss(params):
-    log_p = jax.nn.log_softmax(apply(params, batch["image"], state=hypernetwork.at(inner.state, 0)).logits)
+    log_p = jax.nn.log_softmax(apply(params, batch["image"], state=at_task(inner.state, 0)).logits)
     apart = sum(jnp.sum((weights(params, inner.state, i) - inner.star[i]) ** 2) for i in (1, 2))
     return apart / 2 - 0.7 * jnp.mean(log_p[jnp.arange(32), batch["label"]])
 
@@ -213,3 +214,52 @@ def test_what_makes_no_sense_is_refused(asked, pictures):
     init(asked._replace(subject=pictures.subject))
   with pytest.raises(Invalid, match="tasks"):
     init(pictures)
+
+
+def test_fixed_noise_pulls_the_weights_to_itself_and_not_to_zero(asked):
+  tx, inner = start(asked, rate=1e-4)
+  z = jax.random.normal(jax.random.key(5), inner.star.shape[1:])
+  step = jax.jit(lambda inner: uncle.forget_step(tx, 1.0, 1, "fixed", inner, jnp.int32(0), jax.random.key(5)))
+  apart = lambda inner: float(jnp.sum((weights(inner.params, inner.state, 0) - z) ** 2))
+  far = [apart(inner)]
+  for _ in range(5):
+    inner = step(inner)
+    far.append(apart(inner))
+  assert all(b < a for a, b in zip(far, far[1:])), far
+
+
+def test_fixed_noise_is_one_for_a_request_so_weights_end_large(asked, answered):
+  after = fit(uncle.method(aim="fixed", **SMALL), asked)
+  size = after.history["norm"][2]
+  assert size > 10 * answered.history["norm"][2] and abs(size / 2410 - 1) < 0.5, "as large as z"
+  assert abs(matrix(after)[2, 1] - matrix(after)[1, 1]) < 0.04
+
+
+def test_discard_draws_one_code_anew_and_leaves_all_else_its_bits(asked):
+  method = uncle.method(aim="discard", learn_steps=40)
+  state = method.init(jax.random.key(0), asked)
+  step = jax.jit(method.step)
+  for t in range(2):
+    state, _ = step(state, method.batch(0, asked, t))
+  after, metrics = step(state, method.batch(0, asked, 2))
+  assert tree.fingerprint({**after.params, "code": after.params["code"][1:]}) == tree.fingerprint(
+    {**state.params, "code": state.params["code"][1:]}
+  )
+  assert abs(after.params["code"][0] - state.params["code"][0]).min() > 0 and metrics["drift"] == 0
+  live = uncle.everything(after.params, after.state)[1]
+  np.testing.assert_array_equal(live, uncle.everything(state.params, state.state)[1])
+
+
+def test_what_is_discarded_is_still_there_and_a_new_code_finds_it(asked, answered):
+  after = fit(uncle.method(aim="discard", recovery=150, **SMALL), asked)
+  a, again = matrix(after), after.history["task_0_recovery"]
+  assert again[2] > 0.75 and a[2, 0] > matrix(answered)[2, 0], "the network has it under other codes, too"
+  assert a[2, 1] == a[1, 1]
+
+
+def test_the_attack_is_run_after_every_unlearning_and_only_then():
+  asked = ask("L0,L1,U0,L2", train=60, test=40)
+  history = fit(uncle.method(learn_steps=2, forget_steps=2, attacked=20), asked).history
+  for what in ("member", "mia"):
+    assert [np.isfinite(history[f"task_{i}_{what}"]).tolist() for i in range(3)] == [[False, False, True, False]] * 3
+  assert "task_0_mia" not in fit(uncle.method(learn_steps=2, forget_steps=2), asked).history

@@ -6,6 +6,7 @@ import pytest
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.models import hypernetwork, mlp
+from ue_jax.models.model import at_task
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1)).astype(np.uint8)
 
@@ -32,7 +33,7 @@ def test_the_target_runs_on_the_generated_weights(made):
   target = mlp.model(10, widths=(32,))
   like, _ = target.init(jax.random.key(0), IMAGES[:1])
   seen = []
-  out = model.apply(params, IMAGES, state=hypernetwork.at(state, 2), taps={"weights": lambda w: seen.append(w) or w})
+  out = model.apply(params, IMAGES, state=at_task(state, 2), taps={"weights": lambda w: seen.append(w) or w})
   flat = np.asarray(seen[0])
   assert flat.shape == (tree.size(like),) == (2410,)
   np.testing.assert_array_equal(flat, np.asarray(hypernetwork.generate(params, state, 2))[:2410])
@@ -46,7 +47,7 @@ def test_the_target_runs_on_the_generated_weights(made):
 
 def test_the_state_says_which_task_and_nothing_trains_its_codes(made):
   model, params, state = made
-  ask = jax.jit(lambda task: model.apply(params, IMAGES, state=hypernetwork.at(state, task)).logits)
+  ask = jax.jit(lambda task: model.apply(params, IMAGES, state=at_task(state, task)).logits)
   logits = [np.asarray(ask(t)) for t in range(3)]
   assert ask._cache_size() == 1
   assert not np.allclose(logits[0], logits[1]) and not np.allclose(logits[1], logits[2])
@@ -83,4 +84,4 @@ def test_what_makes_no_sense_is_refused(made):
   with pytest.raises(Invalid, match="state"):
     model.apply(params, IMAGES)
   with pytest.raises(Invalid, match="models.hypernetwork"):
-    hypernetwork.at({}, 1)
+    at_task({}, 1)

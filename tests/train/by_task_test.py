@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from ue_jax.core.nouns import Data
+from ue_jax.models.model import Model, Out
 from ue_jax.train import by_task
 
 
@@ -22,3 +24,41 @@ def test_it_is_the_figure_of_the_streams():
   logits = np.random.default_rng(0).normal(0, 3, (50, 7))
   p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
   assert by_task.uniformity(logits).mean() == pytest.approx(streams.uniformity(p))
+
+
+def recalled(known, count=3, n=200):
+  """A network that is sure of the pictures numbered below n of the tasks `known`, and says the same of all others."""
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, (2 * n, 1, 1, 1)).astype(np.uint8)
+  image = np.concatenate([np.tile(image, (count, 1, 2, 1)), np.zeros((2 * n * count, 1, 1, 1), np.uint8)], axis=2)
+  image[:, 0, 2, 0] = np.tile(np.arange(2 * n) < n, count)  # trained on
+  sets = {}
+  for i in range(count):
+    sets |= {f"task_{i}": 2 * n * i + np.arange(n), f"task_{i}_test": 2 * n * i + n + np.arange(n)}
+  label = np.tile(rng.integers(0, 4, 2 * n), count).astype(np.int32)
+  image[:, 0, 1, 0] = label
+  arrays = {"image": image, "label": label, "index": np.arange(len(label), dtype=np.int32)}
+  data = Data(arrays, sets, {"tasks": count, "labels": {"label": list("abcd")}})
+
+  def apply(params, inputs, *, state={}, train=False, key=None, taps={}):
+    x = inputs.astype(np.float32)
+    sure = x[:, 0, 2, 0] * params["known"][state["task"]]
+    each = np.arange(4, dtype=np.float32)
+    logits = 8 * sure[:, None] * (x[:, 0, 1, :1] == each).astype(np.float32) + x[:, 0, 0, :1] / 255 * each
+    return Out(logits, logits, state)
+
+  params = {"known": np.isin(np.arange(count), known).astype(np.float32)}
+  return Model(None, apply), params, {"task": np.int32(0)}, data
+
+
+def test_the_attack_tells_members_of_what_is_known_and_calls_nobody_of_what_is_not():
+  found = by_task.attacked(*recalled(known=(0, 1)), live=(1,), members=100)
+  assert found["task_0_member"] > 0.9 and found["task_0_mia"] > 0.85, found
+  assert found["task_1_member"] > 0.9 and found["task_1_mia"] > 0.85, "those that it did not learn from"
+  assert found["task_2_member"] < 0.4 and abs(found["task_2_mia"] - 0.5) < 0.1, found
+
+
+def test_the_attack_tells_nothing_where_nothing_is_to_be_told():
+  found = by_task.attacked(*recalled(known=()), live=(0, 1), members=100)
+  assert all(abs(found[f"task_{i}_mia"] - 0.5) < 0.1 for i in range(3)), found
+  assert by_task.attacked(*recalled(known=()), live=()) == {}

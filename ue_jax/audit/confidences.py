@@ -24,8 +24,7 @@ These attacks judge a whole population: methods that they pass may still be caug
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,10 +32,8 @@ from ue_jax.audit.outputs import Outputs, outputs
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Score, Scores, Subject
 from ue_jax.core.procedure import Procedure, once
-
-STATISTICS = ("correctness", "confidence", "entropy", "modified_entropy", "probabilities")
-CLASSIFIERS = ("svc", "logistic", "threshold")
-FLOOR = 1e-30  # inside logarithms
+from ue_jax.train import membership
+from ue_jax.train.membership import CLASSIFIERS, FLOOR, STATISTICS, nonmembers
 
 
 def measure(
@@ -103,45 +100,7 @@ def values(
 
 def statistics(said: Outputs) -> dict[str, np.ndarray]:
   """The statistics of every sample, float64: `[m]`, and `[m, classes]` for `probabilities`."""
-  log_p = said.log_probs()
-  p, mine = np.exp(log_p), np.arange(log_p.shape[1]) == said.labels[:, None]
-  p_y = p[mine]
-  others = np.where(mine, 0.0, p * np.log(np.maximum(1 - p, FLOOR))).sum(-1)
-  return {
-    "correctness": said.hits().astype(np.float64),
-    "confidence": p_y,
-    "entropy": -(p * np.maximum(log_p, np.log(FLOOR))).sum(-1),
-    "modified_entropy": -(1 - p_y) * np.maximum(log_p[mine], np.log(FLOOR)) - others,
-    "probabilities": p,
-  }
-
-
-def nonmembers(
-  members: np.ndarray, outsiders: np.ndarray, asked: np.ndarray, classifier: str = "svc", seed: int = 0
-) -> np.ndarray:
-  """Which of the samples asked about are called never seen: 1, or 0 for trained on, float64 `[a]`.
-
-  Where all samples to learn from have one and the same value, as under a model that says the same of everything, there
-  is no call to make: 0.5 for all, so that their share is no verdict. 0 or 1 would say that nobody or everybody is out.
-
-  Args:
-    members: float `[m]` or `[m, d]`, a statistic of samples trained on; a random part is taken where there are more
-      than outsiders (the release takes the first rows), and the reverse.
-    outsiders: `[n]` or `[n, d]`, of samples never seen.
-    asked: `[a]` or `[a, d]`.
-    classifier: a name in `CLASSIFIERS`.
-    seed: names the part.
-  """
-  rng, size = np.random.default_rng(seed), min(len(members), len(outsiders))
-  require(size > 0 and len(asked) > 0, "measure.sets", "no sample", "name sets that are not empty")
-  draw = lambda x: x[np.sort(rng.permutation(len(x))[:size])].reshape(size, -1)
-  x, y = np.concatenate([draw(members), draw(outsiders)]), np.repeat([0, 1], size)
-  asked = asked.reshape(len(asked), -1)
-  if (x == x[0]).all():
-    return np.full(len(asked), 0.5)
-  if classifier == "threshold":
-    return _cut(x[:, 0], y, asked[:, 0]).astype(np.float64)
-  return (_fitted(classifier, x, y).predict(asked) == 1).astype(np.float64)
+  return membership.statistics(said.logits, said.labels)
 
 
 def simple(inside: np.ndarray, outside: np.ndarray, seed: int = 0, shuffles: int = 10) -> float:
@@ -163,26 +122,4 @@ def simple(inside: np.ndarray, outside: np.ndarray, seed: int = 0, shuffles: int
   x = np.concatenate([rng.permutation(inside)[:size], rng.permutation(outside)[:size]])[:, None]
   y = np.repeat([1, 0], size)
   cuts = model_selection.StratifiedShuffleSplit(shuffles, test_size=max(0.1, 1 / size), random_state=seed).split(x, y)
-  return float(np.mean([(_fitted("plain", x[a], y[a]).predict(x[b]) == y[b]).mean() for a, b in cuts]))
-
-
-def _fitted(classifier: str, x: np.ndarray, y: np.ndarray) -> Any:
-  """A trained classifier of scikit-learn; imported here, for it takes a second."""
-  from sklearn import linear_model, svm
-
-  makers: Mapping[str, Any] = {
-    "svc": lambda: svm.SVC(C=3.0, kernel="rbf", gamma="auto"),
-    "logistic": lambda: linear_model.LogisticRegression(C=100.0, max_iter=1000),
-    "plain": lambda: linear_model.LogisticRegression(),
-  }
-  return makers[classifier]().fit(x, y)
-
-
-def _cut(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
-  """Calls by the single threshold, on either side, most often right on `(x, y)`, where both kinds are equally many."""
-  order = np.argsort(x, kind="stable")
-  x, y = x[order], y[order]
-  ends = np.flatnonzero(np.append(x[1:] != x[:-1], True))  # a cut behind the last of equal values
-  right = np.cumsum(2 * y - 1)[ends]  # outsiders less members among those not above the cut
-  at, below = int(np.argmax(np.abs(right))), bool(right[np.argmax(np.abs(right))] > 0)
-  return (asked <= x[ends[at]]) == below
+  return float(np.mean([(membership.fitted("plain", x[a], y[a]).predict(x[b]) == y[b]).mean() for a, b in cuts]))

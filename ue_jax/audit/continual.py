@@ -16,6 +16,10 @@ predictions near uniform, at no cost to the others. Whether it is gone or only h
 | `never` | mean accuracy on tasks not learned yet: what `fa` and `relapse` are compared with | chance |
 | `recovery` | accuracy of a new code trained right after an unlearning, see `forget.recovery` | low |
 | `recovery_before` | the same at the request before: what there was to lose | 1 |
+| `mia` | mean over unlearnings of how often an attack tells right, right after, see `train.by_task.attacked` | .5 |
+| `mia_live` | the same of the live tasks then: whether the attack tells anything at all | .5 |
+| `member` | mean over unlearnings of the share of the task's training samples called trained on | `member_never` |
+| `member_live`, `member_never` | the same of the live tasks, and of those not learned yet | `member_never` |
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ AIMS = {
   "acc": ("high", 1.0, 0.0), "bwt": ("high", 0.0, -1.0), "forgetting": ("low", 0.0, 0.0), "relapse": ("low", 0.0, -1.0),
   "spill": ("low", 0.0, -1.0), "worst_drop": ("low", 0.0, -1.0), "UNI": ("high", 1.0, 0.0),
   "moved": ("low", 0.0, 0.0), "learned": ("high", 1.0, 0.0), "norm": ("low", 0.0, 0.0),
-  "recovery_before": ("high", 1.0, 0.0),
+  "recovery_before": ("high", 1.0, 0.0), "mia": ("near", 0.5, 0.0), "mia_live": ("near", 0.5, 0.0),
 }  # fmt: skip
 
 
@@ -66,7 +70,9 @@ def measure(label: str = "label", chunk: int = 512) -> Procedure:
       found = of_stream(subject.history, asked, chance)
     else:
       found = at_the_end(by_task.look(*subject[:3], request.data, label, chunk), asked)
-    return {name: _score(name, value, n, chance) for name, value in found.items() if np.isfinite(value)}
+    aims = {name: found.get("member_never", 0.5) for name in ("member", "member_live", "member_never")}
+    known = {name: value for name, value in found.items() if np.isfinite(value)}
+    return {name: _score(name, value, n, aims.get(name, chance)) for name, value in known.items()}
 
   return once(score)
 
@@ -98,7 +104,24 @@ def of_stream(history: Mapping[str, np.ndarray], asked: streams.Stream, chance: 
   if gone and all(f"task_{i}_recovery" in history for _, i in gone):
     for name, shift in (("recovery", 0), ("recovery_before", -1)):
       out[name] = _mean([history[f"task_{i}_recovery"][t + shift] for t, i in gone])
-  return out
+  return out | _attacked(history, asked, gone)
+
+
+def _attacked(
+  history: Mapping[str, np.ndarray], asked: streams.Stream, gone: list[tuple[int, int]]
+) -> dict[str, float]:
+  """The figures of the attack on membership, if there was one; a request that left no task live has none."""
+  if "task_0_mia" not in history:
+    return {}
+  times = [t for t, _ in gone if asked.live(t).any()]
+  living = [(t, i) for t in times for i in np.flatnonzero(asked.live(t))]
+  unborn = [(t, i) for t in times for i, born in enumerate(asked.learnt) if born < 0 or born > t]
+  mean = lambda what, pairs: _mean([history[f"task_{i}_{what}"][t] for t, i in pairs])
+  left = [(t, i) for t, i in gone if t in times]
+  return {
+    "mia": mean("mia", left), "mia_live": mean("mia", living), "member": mean("member", left),
+    "member_live": mean("member", living), "member_never": mean("member", unborn),
+  }  # fmt: skip
 
 
 def at_the_end(seen: Mapping[str, float], asked: streams.Stream) -> dict[str, float]:
@@ -109,13 +132,13 @@ def at_the_end(seen: Mapping[str, float], asked: streams.Stream) -> dict[str, fl
   return {"acc": mean(alive, "accuracy"), "fa": mean(gone, "accuracy"), "UNI": mean(gone, "uniformity")}
 
 
-def _score(name: str, value: float, n: int, chance: float) -> Score:
+def _score(name: str, value: float, n: int, aim: float) -> Score:
   if name in AIMS:
     better, target, low = AIMS[name]
     return Score(value, n, better, target, low, max(1.0, value))
   if name == "stability":
-    return Score(value, n, "near", 1.0, 0.0, max(1 / chance, value))
-  return Score(value, n, "low" if name == "recovery" else "near", chance)
+    return Score(value, n, "near", 1.0, 0.0, max(1 / aim, value))
+  return Score(value, n, "low" if name == "recovery" else "near", aim)
 
 
 def _mean(values) -> float:

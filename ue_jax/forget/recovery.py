@@ -15,8 +15,7 @@ import numpy as np
 import optax
 
 from ue_jax.core.nouns import Data
-from ue_jax.models import hypernetwork
-from ue_jax.models.model import Model
+from ue_jax.models.model import Model, at_task
 from ue_jax.train import batches, losses, optim, supervised
 
 
@@ -36,7 +35,7 @@ def accuracy(
   """
   rows, test = (np.asarray(data.sets[name]) for name in (f"task_{task}", f"task_{task}_test"))
   at = np.stack([batches.shuffled(task, len(rows), batch_size, i) for i in range(steps)])
-  asked = hypernetwork.at(state, task)
+  asked = at_task(state, task)
   part = {"image": data.arrays["image"][rows[at]], "label": data.arrays[label][rows[at]]}
   fresh = jax.random.normal(jax.random.fold_in(key, task), params["code"].shape[1:])
   found = new_code(model, steps, rate, params, asked, part, fresh)

@@ -8,9 +8,11 @@ made for task i before the request, and the sums over the live tasks but the one
                  + gamma / n sum_s |gen(h, e_f) - z_s|^2,   z_s ~ N(0, 1) anew every step   by h
 
 Since E_z |g - z|^2 = |g|^2 + const, noise drives the weights to zero, logits to constants and predictions to uniform;
-`norm` says so at once. `random_labels`, for comparison, keeps the data: in place of the noise is the cross entropy with
-labels drawn anew at every step. Every forgetting takes `decay` times the steps of the one before. A forgotten task is
-no longer held; nothing holds it down either, and whether it comes back is a question for `audit.streams`.
+`norm` says so at once. For comparison: `fixed`, one z for all steps of a request, so that the weights end at noise;
+`discard`, no step at all, the code e_f is drawn anew; `random_labels`, which keeps the data: in place of the noise is
+the cross entropy with labels drawn anew at every step. Every forgetting takes `decay` times the steps of the one
+before. A forgotten task is no longer held; nothing holds it down either, and whether it comes back is a question for
+`audit.streams`.
 
 Departures: theta* is found once a request (the release finds it at every step); max(live - 1, 1), where the release
 divides 0 by 0 when the only live task is forgotten; weights that no layer uses are as good as none (see
@@ -41,9 +43,11 @@ from ue_jax.data import tasks
 from ue_jax.forget import recovery as recoveries
 from ue_jax.forget import requests
 from ue_jax.models import hypernetwork
+from ue_jax.models.model import at_task
 from ue_jax.train import batches, by_task, losses, optim
 
-AIMS = ("noise", "norm", "random_labels")
+AIMS = ("noise", "norm", "fixed", "discard", "random_labels")
+LEAST = dict(steps=1, learn_steps=1, batch_size=1, forget_steps=0, samples=1, recovery=0, attacked=0)  # of sizes
 
 
 class Stream(NamedTuple):
@@ -106,6 +110,7 @@ def method(
   milestones: tuple[float, ...] = (0.5,),
   drop: Any = 0.5,
   recovery: int = 0,
+  attacked: int = 0,
   label: str = "label",
 ) -> Procedure:
   """Request -> Subject: answers the requests of the schedule, one a step. For `models.hypernetwork` and data of tasks.
@@ -118,18 +123,23 @@ def method(
     gamma: weight of what drives the weights of the forgotten task away, or of its cross entropy with random labels.
     samples: noises a step.
     decay: each forgetting takes so many times the steps of the one before, in (0, 1].
-    aim: what the forgotten weights are driven to: fresh `noise` every step, zero by their `norm`, or, with the data of
-      the task, `random_labels`.
+    aim: what the forgotten weights are driven to: fresh `noise` every step, zero by their `norm`, one noise that stays
+      (`fixed`), or, with the data of the task, `random_labels`; `discard` draws the code of the task anew, and no more.
     clip: the largest norm of a gradient.
     schedule, milestones, drop: of the rate while a task is learned, see `train.optim.make`.
     recovery: steps of training a new code for each task that is ever forgotten, with its data, after every request;
       adds `task_i_recovery` to the history, see `recovery`. 0 for none.
+    attacked: members a live task that an attack on membership learns from after every forgetting, see
+      `train.by_task.attacked`, which says what is added to the history. 0 for none.
     label: the labelling.
 
   Raises:
     Invalid: for a setting out of range; at `init` for another network, data without tasks or no schedule.
   """
-  _check(steps, learn_steps, batch_size, forget_steps, samples, recovery, aim)
+  _check(
+    aim, steps=steps, learn_steps=learn_steps, batch_size=batch_size, forget_steps=forget_steps, samples=samples,
+    recovery=recovery, attacked=attacked,
+  )  # fmt: skip
   learning = optim.make(
     "adam", rate, learn_steps, clip=clip, schedule=schedule, milestones=tuple(milestones), drop=drop
   )  # fmt: skip
@@ -153,12 +163,17 @@ def method(
       return jax.lax.scan(forward, inner(opt=learning.init(state.params)), rows)[0].params
 
     def forward(t, now):
+      if aim == "fixed":
+        return forget_step(forgetting, gamma, 1, aim, now, task, key)
       if aim == "random_labels":
         rows = {name: batch[name][t % learn_steps] for name in ("image", "label")}
         return relabel_step(state.frozen["apply"], forgetting, gamma, now, rows, task)
       return forget_step(forgetting, gamma, samples, aim, now, task, jax.random.fold_in(key, t))
 
     def unlearn():
+      if aim == "discard":
+        code = state.params["code"]
+        return {**state.params, "code": code.at[task].set(jax.random.normal(key, code.shape[1:]))}
       last = jnp.floor(state.effort + 1e-3).astype(jnp.int32)
       return jax.lax.fori_loop(0, last, forward, inner(opt=forgetting.init(state.params))).params
 
@@ -183,6 +198,9 @@ def method(
       key = jax.random.fold_in(state.key, 1 << 20)
       regain = functools.partial(recoveries.accuracy, model, state.params, state.state, request.data, key=key)
       seen |= {f"task_{i}_recovery": regain(i, steps=recovery, label=label) for i in again}
+    if attacked and not check(request)[int(state.step) - 1][0]:
+      live = np.flatnonzero(np.asarray(state.live))
+      seen |= by_task.attacked(model, state.params, state.state, request.data, live, attacked, label)
     return seen
 
   finish = lambda state, request: Subject(request.subject.model, state.params, state.state)
@@ -209,7 +227,7 @@ def learn_step(
   """
 
   def loss(params):
-    logits = apply(params, batch["image"], state=hypernetwork.at(inner.state, task)).logits
+    logits = apply(params, batch["image"], state=at_task(inner.state, task)).logits
     return jnp.mean(losses.cross_entropy(logits, batch["label"])) + beta * apart(inner, params) / len(inner.held)
 
   return _moved(tx, inner, jax.grad(loss)(inner.params), (jnp.arange(len(inner.held)) == task).astype(jnp.float32))
@@ -254,7 +272,7 @@ def relabel_step(
   """
 
   def loss(params):
-    logits = apply(params, batch["image"], state=hypernetwork.at(inner.state, task)).logits
+    logits = apply(params, batch["image"], state=at_task(inner.state, task)).logits
     told = jnp.mean(losses.cross_entropy(logits, batch["label"]))
     return apart(inner, params) / jnp.maximum(jnp.sum(inner.held), 1) + gamma * told
 
@@ -310,13 +328,8 @@ def _moved(tx: optax.GradientTransformation, inner: Inner, grads: Any, codes: ja
   return inner._replace(params=optax.apply_updates(inner.params, updates), opt=opt)
 
 
-def _check(steps, learn_steps, batch_size, forget_steps, samples, recovery, aim) -> None:
-  least = dict(steps=1, learn_steps=1, batch_size=1, forget_steps=0, samples=1, recovery=0)
-  given = dict(
-    steps=steps, learn_steps=learn_steps, batch_size=batch_size, forget_steps=forget_steps, samples=samples,
-    recovery=recovery,
-  )  # fmt: skip
-  for name, value in given.items():
-    good = isinstance(value, int) and value >= least[name]
-    require(good, f"method.{name}", value, f"give a whole number >= {least[name]}")
+def _check(aim: str, **sizes: int) -> None:
+  for name, value in sizes.items():
+    good = isinstance(value, int) and value >= LEAST[name]
+    require(good, f"method.{name}", value, f"give a whole number >= {LEAST[name]}")
   require(aim in AIMS, "method.aim", aim, f"choose one of {AIMS}")

@@ -28,9 +28,9 @@ def model(
 ) -> Model:  # fmt: skip
   """A classifier for each of several tasks. Parameters: `code` float32 `[tasks, code]`, `body_i`, `head`.
 
-  The state says which task is asked: `task` int32, see `at`; it also holds the codes of the slices, `chunks` float32
-  `[chunks, code]`, which nothing trains. Batch statistics of the target are those of the batch in every mode, so that
-  none leak from task to task: predictions then depend on the other pictures of the batch.
+  The state says which task is asked: `task` int32, see `model.at_task`; it also holds the codes of the slices, `chunks`
+  float32 `[chunks, code]`, which nothing trains. Batch statistics of the target are those of the batch in every mode,
+  so that none leak from task to task: predictions then depend on the other pictures of the batch.
 
   Args:
     classes: size of the logits.
@@ -93,16 +93,6 @@ def generate(params: Any, state: Any, task: jax.Array) -> jax.Array:
   for name in sorted((n for n in params if n.startswith("body_")), key=lambda n: int(n.removeprefix("body_"))):
     x = jax.nn.relu(x @ params[name]["kernel"] + params[name]["bias"])
   return (x @ params["head"]["kernel"] + params["head"]["bias"]).reshape(-1)
-
-
-def at(state: Any, task: jax.Array | int) -> Any:
-  """The state in which the model is the classifier of `task`.
-
-  Raises:
-    Invalid: for the state of a network that has no tasks.
-  """
-  require("task" in state, "model", sorted(state), "give a network with tasks, as models.hypernetwork")
-  return {**state, "task": jnp.asarray(task, jnp.int32)}
 
 
 def _body(key: jax.Array, widths: Sequence[int]) -> dict[str, dict[str, jax.Array]]:

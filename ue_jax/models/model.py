@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax.errors import ScopeParamShapeError
+
+from ue_jax.core.errors import require
 
 Taps = Mapping[str, Callable[[jax.Array], jax.Array]]
 
@@ -53,6 +56,17 @@ class Model(NamedTuple):
 def tap(taps: Taps, site: str, value: jax.Array) -> jax.Array:
   """The value after the function that `taps` holds for `site`, if any."""
   return taps[site](value) if site in taps else value
+
+
+def at_task(state: Any, task: jax.Array | int) -> Any:
+  """The state in which a model of several tasks is the classifier of `task`.
+
+  Raises:
+    Invalid: for the state of a network that has no tasks.
+  """
+  fix = "give a network with tasks, as models.hypernetwork or models.multihead"
+  require("task" in state, "model", sorted(state), fix)
+  return {**state, "task": jnp.asarray(task, jnp.int32)}
 
 
 def fits(model: Model, params: Any, state: Any, inputs: Any) -> bool:
