@@ -20,7 +20,8 @@ methods share one original model. Config fields read here (absent ones are skipp
   reference                     True, or the stage that makes the control (`forget.retrain`); its field `train` changes
                                 single fields of `train`. True begins where the original began, which makes the two
                                 alike; `configs.common.RETRAINED` has a start of its own
-  select, method, attack        what is done to the trained model
+  select, method, attack        what is done to the trained model; a method that begins with a network of its own
+                                (`forget.der_plus`) may have a field `model`, else it gets one like `model`
   requests                      several things that it is asked to forget, each by itself, see below
   cluster                       a stage, or a dict of named ones
   measure                       a stage, or a dict of named ones; without a model, of the data: each is a row of its own
@@ -274,13 +275,16 @@ def _forgotten(config, data, add, original, seed, request):
     begun = released.again(config, add, stage, needs)
     rows["reference"], how["reference"] = (add("method", stage, begun, its, seed, f"reference{of}"), asked), stage
     common = {**common, "reference": rows["reference"][0]}
+  nets = {}
   for name, stage in many(config, "method").items():
-    rows[name] = (add("method", stage, released.again(config, add, stage, needs), parts, seed, name + of), asked)
-    how[name] = stage
+    begun = released.again(config, add, stage, needs)
+    stage, nets[name] = _network(stage, parts, name)
+    rows[name], how[name] = (add("method", stage, begun, nets[name], seed, name + of), asked), stage
   for name, stage in many(config, "attack").items():
     for row in [r for r in rows if r != "original" and " + " not in r]:
       attacked = {**needs, "subject": rows[row][0]}
-      rows[f"{row} + {name}"] = (add("attack", stage, attacked, parts, seed, f"{row} + {name}{of}"), asked)
+      made = add("attack", stage, attacked, nets.get(row, parts), seed, f"{row} + {name}{of}")
+      rows[f"{row} + {name}"] = (made, asked)
   return _measured(config, add, rows, common, seed, how, request)
 
 
@@ -293,6 +297,14 @@ def _control(stage, parts):
   changed = {**parts["train"], **stage["train"]}
   check("train", changed, "config.reference.train")
   return {name: value for name, value in stage.items() if name != "train"}, {**parts, "train": changed}
+
+
+def _network(stage, parts, name):
+  """The stage of a method without its field `model`, and the parts with that network, if it has one of its own."""
+  if "model" not in stage:
+    return stage, parts
+  check("model", stage["model"], f"config.method.{name}.model")
+  return {key: value for key, value in stage.items() if key != "model"}, {**parts, "model": stage["model"]}
 
 
 def _measured(config, add, rows, common, seed, how={}, request=""):

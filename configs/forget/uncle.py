@@ -9,6 +9,7 @@ row of the page's curves.
   python -m experiments.run --config configs/forget/uncle.py:small --workdir runs/uncle  # seven requests, 3 seeds
   python -m experiments.run --config configs/forget/uncle.py       --workdir runs/uncle  # one GPU, ten tasks
   python -m experiments.run --config configs/forget/uncle.py:turned --workdir runs/turned  # tasks that are much alike
+  python -m experiments.run --config configs/forget/uncle.py:peers  --workdir runs/peers   # beside other methods, 5 min
 
 Another order: --config.select.stream.sequence=L0,L1,L2,U1,L3.
 
@@ -49,8 +50,8 @@ SEQUENCES = {
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  asked, _ = sizes(arg, "turned")
-  size, pick = sizes("small" if asked == "turned" else asked)
+  asked, _ = sizes(arg, "turned", "peers")
+  size, pick = sizes("small" if asked in ("turned", "peers") else asked)
   tasks = pick(tiny=3, small=5, full=10)
   config = ConfigDict()
   config.title = f"Learning and unlearning in a stream ({asked})"
@@ -80,5 +81,30 @@ def get_config(arg: str = "") -> ConfigDict:
     held_ten_times=dict(stream, beta=10 * stream["beta"]),
     random_labels=dict(stream, aim="random_labels", gamma=1.0, recovery=pick(tiny=0, small=300)),
   )  # fmt: skip
+  if asked == "peers":
+    config.method = peers(dict(stream, attacked=500), tasks)
   config.measure = dict(stream=dict(name="audit.continual"))
   return config
+
+
+def peers(stream: dict, tasks: int) -> dict:
+  """UnCLe, two of its ablations, and what learns and unlearns the same stream with ordinary networks."""
+  attacked = stream["attacked"]
+  der = dict(name="forget.der_plus", model=dict(name="models.multihead", tasks=tasks, widths=(32,)), attacked=attacked)
+  by = lambda name, **settings: dict(name=f"forget.{name}", **settings)
+  return dict(
+    noise=dict(stream, recovery=300), fixed=dict(stream, aim="fixed", recovery=300),
+    discard=dict(stream, aim="discard", recovery=300),
+    der=der,
+    fine_tune=dict(der, by=by("fine_tune", steps=40, rate=1e-3)),
+    bad_teacher=dict(der, by=by("bad_teacher", steps=300, rate=5e-3, share=1.0)),
+    scrub=dict(der, by=by("scrub", rate=2e-3, forget_steps=10, max_passes=6)),
+    salun=dict(der, by=by("salun", steps=300, rate=1e-2)),
+    ssd=dict(der, given="memory", by=by("ssd", alpha=1.9, weight=0.0)),
+    jit=dict(der, bound=True, by=by("lipschitz", steps=150, rate=0.1, sigma=0.3)),
+    clpu=dict(name="forget.clpu", model=dict(name="models.apart", tasks=tasks, widths=(32,)), attacked=attacked),
+    lwsf=dict(
+      name="forget.lwsf", model=der["model"], attacked=attacked, lwf=0.1, keep=0.1, blank=3.0, ewc=10.0,
+      forget_steps=2000,
+    ),
+  )  # fmt: skip

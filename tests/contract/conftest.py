@@ -30,7 +30,11 @@ FLAVOURS = {
   "cluster": ("pictures", "table"),
 }
 # Looked at only where a factory accepts none of the above.
-SPARE = {"train": ("sharded",), "select": ("stream",), "method": ("sharded", "stream", "whole"), "measure": ("stream",)}
+SPARE = {
+  "train": ("sharded",), "select": ("stream",), "method": ("sharded", "stream", "whole", "heads", "apart"),
+  "measure": ("stream",),
+}  # fmt: skip
+STREAMS = ("stream", "heads", "apart")
 # What cannot be built from its signature, and why; a test holds that every entry is needed.
 BY_HAND: dict[tuple[str, str], str] = {
   ("data", "data.folder"): "needs a folder of pictures",
@@ -104,13 +108,15 @@ class Workshop:
     return data._replace(sets={**data.sets, "forget": data.sets["task_0"], "retain": data.sets["task_1"]})
 
   def data(self, flavour):
-    return getattr(self, flavour)
+    return self.stream if flavour in STREAMS else getattr(self, flavour)
 
   def model(self, flavour):
-    from ue_jax.models import ensemble, hypernetwork, mlp, transformer
+    from ue_jax.models import apart, ensemble, hypernetwork, mlp, multihead, transformer
 
     if flavour == "sharded":
       return ensemble.model(len(self.pictures.info["labels"]["label"]), members=2, widths=(16,))
+    if flavour in ("heads", "apart"):
+      return (multihead if flavour == "heads" else apart).model(tasks=2, widths=(8,))
     if flavour == "stream":
       return hypernetwork.model(tasks=2, widths=(8,))
     if flavour == "tokens":
@@ -132,7 +138,7 @@ class Workshop:
     if kind in ("protect", "defend", "train", "cluster"):
       return data
     subject = self.subject(flavour)
-    asked = ("L0", "L1", "U0") if flavour == "stream" else ()
+    asked = ("L0", "L1", "U0") if flavour in STREAMS else ()
     return Request(subject, data, reference=subject, original=subject, schedule=asked)
 
   def arguments(self, kind, module, flavour):

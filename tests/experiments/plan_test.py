@@ -213,6 +213,26 @@ def test_a_second_method_shares_the_original_and_the_reference():
   assert hashes(FORGET, "method") < hashes(both, "method")
 
 
+def test_a_method_may_begin_with_a_network_of_its_own():
+  own = {"name": "forget.der_plus", "model": {"name": "models.multihead"}}
+  config = {
+    "data": {"name": "data.tasks"}, "model": {"name": "models.hypernetwork"}, "train": {"name": "train.supervised"},
+    "select": {"name": "data.tasks"}, "method": {"uncle": {"name": "forget.uncle"}, "plus": own},
+  }
+  made = plan(config)
+  at = {cell.row: made.stages[cell.made] for cell in made.cells}
+  assert at["uncle"].parts["model"] == at["original"].parts["model"] == {"name": "models.hypernetwork"}
+  assert at["plus"].parts["model"] == {"name": "models.multihead"} and "model" not in at["plus"].config
+  attacked = plan({**config, "attack": {"name": "audit.relearn"}})
+  assert [s.parts["model"]["name"] for s in attacked.stages.values() if s.kind == "attack"] == [
+    "models.hypernetwork", "models.multihead"
+  ]
+  other = {cell.row: cell.made for cell in plan(changed(config, "method.plus.model.name", "models.apart")).cells}
+  assert other["plus"] != at["plus"].hash and other["uncle"] == at["uncle"].hash
+  with pytest.raises(Invalid, match="config.method.plus.model.widt"):
+    plan(changed(config, "method.plus.model", {"name": "models.mlp", "widt": 3}))
+
+
 def test_requests_start_from_one_original_and_each_has_what_it_selects_its_reference_and_its_settings():
   many = {"first": {"name": "forget.graddiff"}, "second": {"name": "forget.retrain", "again": 1}}
   asked = {"tenth": {}, "few": {"select": {"name": "data.splits", "share": 0.01}, "method": {"second": {"again": 2}}}}
