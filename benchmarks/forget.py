@@ -96,6 +96,8 @@ def further() -> dict[str, Any]:
     fisher=dict(name="forget.fisher", alpha=1e-13, limit=0.02, steps=25),
     hamu=dict(name="forget.hamu", quota="relative", q=0.5, **sgd, **pair),
     laf=dict(vision_grid.LAF, fit_steps=400, fit_forget_steps=200, steps=40),
+    scar=dict(name="forget.scar", **sgd, **pair),  # `gkt` forgets whole classes, of which this request has none
+    pcu=dict(name="forget.pcu", **sgd, **pair),
     amnesiac=dict(name="forget.amnesiac", repair_steps=40),
     ssd=dict(name="forget.ssd", alpha=2.0),
     lipschitz=dict(name="forget.lipschitz", rate=1e-3, steps=13),
