@@ -88,6 +88,7 @@ DIGIT = dict(  # what differs from the baselines where a whole class is forgotte
   pseudo_label=dict(name="forget.pseudo_label", rate=1e-3, steps=18),
   scar=dict(name="forget.scar", source="shuffled", rate=1e-3, steps=200),  # these four, too, see above
   scar_retain=dict(name="forget.scar", source="retain", alpha=1.0, rate=1e-3, steps=200),
+  pcu=dict(name="forget.pcu", project=3.0, rate=3e-3, steps=200),
   # On 10 to 13, too:
   ssd=dict(alpha=30.0, weight=1.0, group=64), lipschitz=dict(rate=1.5e-2, sigma=0.03, through=False),
   unrolling=dict(rate=1.2e-3),
