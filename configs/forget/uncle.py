@@ -82,19 +82,18 @@ def get_config(arg: str = "") -> ConfigDict:
     random_labels=dict(stream, aim="random_labels", gamma=1.0, recovery=pick(tiny=0, small=300)),
   )  # fmt: skip
   if asked == "peers":
-    config.method = peers(dict(stream, attacked=500), tasks)
+    config.method = peers(dict(stream, attacked=500, recovery=300), tasks)
   config.measure = dict(stream=dict(name="audit.continual"))
   return config
 
 
 def peers(stream: dict, tasks: int) -> dict:
   """UnCLe, two of its ablations, and what learns and unlearns the same stream with ordinary networks."""
-  attacked = stream["attacked"]
-  der = dict(name="forget.der_plus", model=dict(name="models.multihead", tasks=tasks, widths=(32,)), attacked=attacked)
+  asked = {name: stream[name] for name in ("attacked", "recovery")}
+  der = dict(name="forget.der_plus", model=dict(name="models.multihead", tasks=tasks, widths=(32,)), **asked)
   by = lambda name, **settings: dict(name=f"forget.{name}", **settings)
   return dict(
-    noise=dict(stream, recovery=300), fixed=dict(stream, aim="fixed", recovery=300),
-    discard=dict(stream, aim="discard", recovery=300),
+    noise=stream, fixed=dict(stream, aim="fixed"), discard=dict(stream, aim="discard"),
     der=der,
     fine_tune=dict(der, by=by("fine_tune", steps=40, rate=1e-3)),
     bad_teacher=dict(der, by=by("bad_teacher", steps=300, rate=5e-3, share=1.0)),
@@ -102,9 +101,9 @@ def peers(stream: dict, tasks: int) -> dict:
     salun=dict(der, by=by("salun", steps=300, rate=1e-2)),
     ssd=dict(der, given="memory", by=by("ssd", alpha=1.9, weight=0.0)),
     jit=dict(der, bound=True, by=by("lipschitz", steps=150, rate=0.1, sigma=0.3)),
-    clpu=dict(name="forget.clpu", model=dict(name="models.apart", tasks=tasks, widths=(32,)), attacked=attacked),
+    clpu=dict(name="forget.clpu", model=dict(name="models.apart", tasks=tasks, widths=(32,)), **asked),
     lwsf=dict(
-      name="forget.lwsf", model=der["model"], attacked=attacked, lwf=0.1, keep=0.1, blank=3.0, ewc=10.0,
-      forget_steps=2000,
+      name="forget.lwsf", model=der["model"], **asked, lwf=0.1, keep=0.1, blank=2.0, ewc=10.0,
+      forget_steps=4000,
     ),
   )  # fmt: skip

@@ -63,6 +63,12 @@ def test_a_live_task_that_gains_by_an_unlearning_moves_too_where_the_mean_with_s
   assert np.isnan(continual.of_stream(history(matrix[:3]), streams.stream(("L0", "L1", "L2"), 3), 0.1)["moved"])
 
 
+def test_what_a_new_code_reaches_before_the_task_is_learned_is_the_mean_of_those_that_are_unlearned(request_of):
+  curves = dict(task_1_recovery=np.array([0.3, 0.9, 0.9, 0.4]))
+  found = measured(request_of(history(**curves))._replace(schedule=("L0", "L1", "L2", "U1")))
+  assert found["recovery_never"].value == pytest.approx(0.3) and found["recovery"].value == pytest.approx(0.4)
+
+
 def test_the_attack_is_read_at_unlearnings_of_the_task_of_live_ones_and_of_those_to_come(request_of):
   curves = {}
   for i, values in enumerate([(0.6, 0.4), (0.9, 0.7), (0.2, 0.5)]):

@@ -28,7 +28,7 @@ def asked():
 
 @pytest.fixture(scope="module")
 def answered(asked):
-  return fit(der_plus.method(MODEL, attacked=50, **SMALL), asked)
+  return fit(der_plus.method(MODEL, attacked=50, recovery=100, **SMALL), asked)
 
 
 def matrix(subject):
@@ -41,6 +41,8 @@ def test_tasks_are_learned_and_kept_and_one_that_only_loses_its_memory_is_not_fo
   assert min(a[0, 0], a[1, 1], a[3, 2]) > 0.85 and a[:2, 2].max() < 0.4
   assert a[3, 1] > 0.85 and a[2, 0] == a[1, 0] > 0.85
   assert np.isfinite(answered.history["task_0_mia"]).tolist() == [False, False, True, False]
+  again = answered.history["task_0_recovery"]
+  assert again.shape == (4,) and again.min() > 0.75 and "task_1_recovery" not in answered.history
 
 
 def test_without_the_memory_what_was_learned_is_lost(asked):

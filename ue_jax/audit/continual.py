@@ -14,8 +14,9 @@ predictions near uniform, at no cost to the others. Whether it is gone or only h
 | `norm` | the largest squared norm, right after, of the weights made for an unlearned task (the curve `norm`) | 0 |
 | `UNI` | mean over unlearnings of the uniformity right after | 1 |
 | `never` | mean accuracy on tasks not learned yet: what `fa` and `relapse` are compared with | chance |
-| `recovery` | accuracy of a new code trained right after an unlearning, see `forget.recovery` | low |
+| `recovery` | accuracy of a new code, or head, trained right after an unlearning, see `forget.recovery` | low |
 | `recovery_before` | the same at the request before: what there was to lose | 1 |
+| `recovery_never` | the same of those tasks before they are learned: what `recovery` is compared with | chance |
 | `mia` | mean over unlearnings of how often an attack tells right, right after, see `train.by_task.attacked` | .5 |
 | `mia_live` | the same of the live tasks then: whether the attack tells anything at all | .5 |
 | `member` | mean over unlearnings of the share of the task's training samples called trained on | `member_never` |
@@ -104,6 +105,7 @@ def of_stream(history: Mapping[str, np.ndarray], asked: streams.Stream, chance: 
   if gone and all(f"task_{i}_recovery" in history for _, i in gone):
     for name, shift in (("recovery", 0), ("recovery_before", -1)):
       out[name] = _mean([history[f"task_{i}_recovery"][t + shift] for t, i in gone])
+    out["recovery_never"] = _mean([x for _, i in gone for x in history[f"task_{i}_recovery"][: asked.learnt[i]]])
   return out | _attacked(history, asked, gone)
 
 

@@ -19,6 +19,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.procedure import Procedure, once
 from ue_jax.data import stream, tasks
+from ue_jax.forget import recovery as recoveries
 from ue_jax.forget import vision
 from ue_jax.models import multihead
 from ue_jax.models.model import Model
@@ -57,6 +58,7 @@ def answers(
   unlearn: Answer,
   label: str,
   attacked: int,
+  recovery: int,
   fits: Callable[[Any, Any], None] = multihead.check,
   begin: Callable[[int, Request], Request] = lambda seed, request: request,
 ) -> Procedure:
@@ -68,7 +70,7 @@ def answers(
     model: a network with tasks, drawn anew.
     learn, unlearn: see `Answer`; of the request they get, all pictures are marked (`multihead.mark`).
     label: the labelling.
-    attacked: see `uncle.method`.
+    attacked, recovery: see `uncle.method`.
     fits: refuses the parameters and the state of another network.
     begin: `(seed, request) -> request` that `learn` and `unlearn` get.
   """
@@ -81,11 +83,12 @@ def answers(
     shown, rows = begin(seed(0), marked(request)), []
     blank = np.zeros((shown.data.n, vision.classes_in(data, label)), np.float32)
     book = Book(Subject(model, params, state), (), (), {}, blank, params)
+    again = {i: recovery for learns, i in asked if not learns and recovery}
     for learns, task in asked:
       book = (learn if learns else unlearn)(seed(2 + 2 * task + learns), book, shown, task)
       rest = tuple(i for i in book.live if i != task)
       book = book._replace(live=(*rest, task)) if learns else book._replace(live=rest, gone=(*book.gone, task))
-      rows.append(look(book, data, label, 0 if learns else attacked))
+      rows.append(look(book, data, label, 0 if learns else attacked) | regained(book, data, again, key, label))
     return book.subject._replace(history=history(rows))
 
   return once(run)
@@ -142,6 +145,13 @@ def look(book: Book, data: Data, label: str, attacked: int) -> dict[str, np.floa
   model, params, state, _ = book.subject
   seen = by_task.look(model, params, state, data, label)
   return seen | (by_task.attacked(model, params, state, data, book.live, attacked, label) if attacked else {})
+
+
+def regained(book: Book, data: Data, steps: dict[int, int], key: jax.Array, label: str) -> dict[str, np.float32]:
+  """`task_i_recovery` of the tasks i in `steps`, after so many steps, see `recovery.accuracy`."""
+  model, params, state, _ = book.subject
+  one = lambda i: recoveries.accuracy(model, params, state, data, i, key=key, steps=steps[i], label=label)
+  return {f"task_{i}_recovery": one(i) for i in sorted(steps)}
 
 
 def history(rows: list[dict[str, np.float32]]) -> dict[str, np.ndarray]:

@@ -26,12 +26,14 @@ from ue_jax.models import multihead
 from ue_jax.models.model import Model
 
 
-def method(model: Model, *, memory: int = 500, attacked: int = 0, label: str = "label", **options: Any) -> Procedure:
+def method(
+  model: Model, *, memory: int = 500, attacked: int = 0, recovery: int = 0, label: str = "label", **options: Any
+) -> Procedure:
   """Request -> Subject: answers the requests of the schedule, with a network drawn anew. For data of tasks.
 
   Args:
     model: from `models.apart`.
-    memory, attacked, label: see `der_plus.method`.
+    memory, attacked, recovery, label: see `der_plus.method`.
     options: those of `der_plus.replay`.
 
   Raises:
@@ -55,7 +57,7 @@ def method(model: Model, *, memory: int = 500, attacked: int = 0, label: str = "
     del seed, request
     return placed(book, task, jax.tree.map(lambda x: x[task], book.start["own"]), False)
 
-  return answers.answers(model, learn, unlearn, label, attacked, fits)
+  return answers.answers(model, learn, unlearn, label, attacked, recovery, fits)
 
 
 method.__signature__ = with_options(method, der_plus.replay)

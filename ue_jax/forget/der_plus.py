@@ -45,6 +45,7 @@ def method(
   given: str = "task",
   bound: bool = False,
   attacked: int = 0,
+  recovery: int = 0,
   label: str = "label",
   **options: Any,
 ) -> Procedure:
@@ -57,7 +58,7 @@ def method(
     given: what `by` gets as `forget`: all training samples of the `task`, as data-based peers in the paper do, or
       those of its `memory` alone.
     bound: True for a `by` that changes pictures and reads `forget` only.
-    attacked: see `uncle.method`.
+    attacked, recovery: see `uncle.method`; what is trained anew is the head of the task.
     label: the labelling.
     options: those of `replay`.
 
@@ -81,7 +82,7 @@ def method(
     found = loop.fit(unlearning, (alone if bound else among)(book, request.data, task, forget), seed=seed, mode="one")
     return book._replace(subject=Subject(model, found.params, at_task(found.state, 0)))
 
-  return answers.answers(model, learn, unlearn, label, attacked)
+  return answers.answers(model, learn, unlearn, label, attacked, recovery)
 
 
 def replay(

@@ -56,6 +56,7 @@ def method(
   grain: int = 4,
   optimizer: str = "adam",
   attacked: int = 0,
+  recovery: int = 0,
   label: str = "label",
 ) -> Procedure:
   """Request -> Subject: answers the requests of the schedule, with a network drawn anew. For data of tasks.
@@ -68,7 +69,7 @@ def method(
     lwf, keep, blank, ewc: coefficients, >= 0, see above. Release 5, 10, 5 and 100.
     temperature: T > 0. Release 2.
     grain: the codes are squares of so many pixels a side.
-    attacked: see `uncle.method`.
+    attacked, recovery: see `uncle.method`; what is trained anew is the head of the task.
     label: the labelling.
 
   Raises:
@@ -104,7 +105,7 @@ def method(
     return taught(again, seed, book, request, left[-1], (*book.gone, task)) if left else book
 
   begin = lambda seed, request: coded(seed, request, grain, label)
-  return answers.answers(model, learn, unlearn, label, attacked, begin=begin)
+  return answers.answers(model, learn, unlearn, label, attacked, recovery, begin=begin)
 
 
 def lesson(
