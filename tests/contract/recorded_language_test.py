@@ -182,6 +182,21 @@ def test_the_tables_of_audit_tiny_are_the_record():
     held(figures, table("audit_tiny.md", columns, corner), columns)
 
 
+def test_the_intervals_of_audit_tiny_are_the_record_and_above_nothing_where_the_page_says_so():
+  made, columns = record("audit_tiny_small"), []
+  for way in ("direct", "alias", "2 facts"):
+    columns += [(f"{way}: error", f"{ASKED[way]}/error"), ("beyond", f"{ASKED[way]}/excess")]
+  for row, *cells in table("audit_tiny.md", columns):
+    for (_, name), cell in zip(columns, cells, strict=True):
+      names = [name, name + "_low", name + "_high"] if name.endswith("excess") and row != "reference" else [name]
+      shown = ["0"] if cell == "-" else NUMBER.findall(cell)
+      assert all(shows(x, made["figures"][row + n][0]) for x, n in zip(shown, names, strict=True)), (row, cell)
+  low = lambda row, way: made["each"][f"{row}{ASKED[way]}/excess_low"]
+  above = [min(low(row, way)) for row in ("early", "early-gdr") for way in ("alias", "2 facts")]
+  assert min(above) > 0 and shows(".08", min(above))
+  assert sorted(low("early", "direct"))[:2] == [0, 0] and sorted(low("early-gdr", "direct"))[:2] == [0, 0]
+
+
 def test_the_differences_of_audit_tiny_are_those_that_are_judged():
   """`ROW, A - B` is of two ways of asking, `WAY, ROW - ROW` of two rows."""
   found, _ = testbeds.compare(testbeds.testbed("audit_tiny").figures, record("audit_tiny_small")["figures"])
