@@ -122,12 +122,14 @@ def test_what_is_claimed_of_every_seed_was_measured_on_every_seed(record):
     assert all(good), f"{record}: {name} {way} {bound}, measured {values}"
 
 
-def test_every_method_of_the_grid_is_nearer_than_nothing_and_than_noise_on_the_mean():
+def test_every_method_of_the_grid_but_two_at_a_tenth_is_nearer_than_nothing_and_than_noise_on_the_mean():
   figures = json.loads((PLACE / "vision_grid_small.json").read_text(encoding="utf-8"))["figures"]
-  for request, foils in (("tenth", {"eu_1"}), ("digit", set())):
+  for request, foils in (("tenth", {"eu_1", "lipschitz", "unrolling"}), ("digit", set())):
     gaps = {n.partition("/")[0]: v[0] for n, v in figures.items() if n.endswith(f"/{request}/gap")}
+    nothing = gaps["original"]
     bar = min(gaps.pop(name) for name in ("original", "weight_noise", "weight_noise_mild"))
-    assert len(gaps) > 20 and {name for name, gap in gaps.items() if gap >= bar} == foils
+    assert len(gaps) > 23 and {name for name, gap in gaps.items() if gap >= bar} == foils
+    assert all(gap < nothing for gap in gaps.values())
 
 
 def test_every_method_of_the_grid_keeps_nine_tenths_of_what_is_kept_of_a_tenth_on_every_seed():
