@@ -15,6 +15,10 @@ SCORES = {heading: name for name, heading in unlearned.COLUMNS.items()} | {"k-NN
   "k-NN, other task": "knn/held_train:held_label", "LiRA, AUC": "lira/auc", "LiRA, TPR at FPR .01": "lira/tpr@0.01",
   "U-LiRA, accuracy": "u_lira/accuracy", "simple attack": "simple/accuracy",
 }  # fmt: skip
+STREAMS = {
+  "live tasks": "acc", "most lost": "worst_drop", "unlearned": "fa", "relapse": "relapse", "UNI": "UNI",
+  "found again": "recovery", "never learned": "recovery_never", "attack": "mia", "attack, live": "mia_live",
+}  # fmt: skip
 NUMBER = re.compile(r"\d*\.\d+|\d+")
 
 
@@ -46,6 +50,17 @@ def test_the_tables_are_the_record(record, requests):
         for text, exact in zip(shown, exactly, strict=True):
           digits = len(text.partition(".")[2])
           assert abs(float(text) - exact) <= 0.51 * 10**-digits, f"{name}: {cell}, recorded is {value}"
+
+
+def test_the_table_of_streams_is_the_record():
+  figures = json.loads((PLACE / "uncle_peers.json").read_text(encoding="utf-8"))["figures"]
+  ((heads, _, *lines),) = tables("uncle_peers.json")
+  assert {f"`{name[:-4]}`" for name in figures if name.endswith("/acc")} == {*(line[0] for line in lines), "`original`"}
+  for row, *cells in lines:
+    for head, cell in zip(heads[1:], cells, strict=True):
+      exact = figures[f"{row.strip('`')}/{STREAMS[head]}"]
+      for text, value in zip(cell.split(" +- "), exact, strict=True):
+        assert abs(float(text) - value) <= 0.00051, f"{row} {head}: {cell}, recorded is {exact}"
 
 
 # Of a record: what every seed has to meet, a figure, or (times, another score) or (times, another score, and so much
@@ -88,6 +103,15 @@ CLAIMED = {
     ("noise/right_after", "<=", 0.16), ("noise/later", "<=", 0.3), ("noise/worst_drop", "<=", 0.02),
     ("noise/norm", "<=", 15), ("held_ten_times/right_after", "<=", 0.16), ("held_ten_times/later", "<=", 0.3),
     ("norm/right_after", "<=", 0.16), ("unheld/worst_drop", ">=", 0.3),
+  ],
+  "uncle_peers": [
+    ("noise/right_after", "<=", 0.16), ("noise/UNI", ">=", 0.97), ("noise/worst_drop", "<=", 0.02),
+    ("noise/recovery", ">=", (1.0, "noise/recovery_never", 0.1)), ("discard/right_after", ">=", 0.2),
+    ("discard/recovery", ">=", 0.9), ("fixed/norm", ">=", 1000), ("fixed/UNI", "<=", 0.5), ("clpu/moved", "<=", 0.0),
+    *((f"{row}/right_after", ">=", 0.95) for row in ("der", "fine_tune")),
+    *((f"{row}/relapse", ">=", 0.09) for row in ("bad_teacher", "salun")),
+    *((f"{row}/worst_drop", ">=", (1.0, "noise/worst_drop", 0.01)) for row in ("scrub", "salun", "jit")),
+    *((f"{row}/{one}", "<=", 0.53) for row in ("noise", "der", "salun", "clpu") for one in ("mia", "mia_live")),
   ],
   "hamu": [
     ("correlation", ">=", 0.95), ("r2_of_q", ">=", 0.95), ("no_stop/retain", "<=", 0.0), ("stop/retain", ">=", 0.0),
