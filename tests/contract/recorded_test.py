@@ -70,7 +70,8 @@ CLAIMED = {
     ("laf/forget/accuracy", "<=", 0.1), ("laf/forget_test/accuracy", "<=", 0.1), ("laf/retain/accuracy", ">=", 0.97),
     ("laf/retain_test/accuracy", ">=", 0.95), ("original/forget/accuracy", ">=", 0.97),
     ("noise/retain/accuracy", "<=", 0.97), ("only_align/forget/accuracy", "<=", 0.1),
-    ("only_extract/retain/accuracy", "<=", 0.9),
+    ("only_extract/retain/accuracy", "<=", 0.9), ("unrolling/forget/accuracy", "<=", 0.0),
+    ("unrolling/retain/accuracy", ">=", 0.97),
   ],
   "laf_hard": [
     ("laf/forget/accuracy", "<=", 0.1), ("laf/retain/accuracy", ">=", 0.95), ("laf_gentle/forget/accuracy", ">=", 0.15),
