@@ -90,6 +90,23 @@ def test_pictures_of_two_sizes_are_not_mixed(tmp_path):
     made(config, tmp_path)
 
 
+def test_a_method_with_a_network_of_its_own_gives_a_subject_of_that_network(tmp_path):
+  own = {"name": "forget.der_plus", "model": {"name": "models.multihead", "tasks": 2, "widths": (4,)}, "learn_steps": 2}
+  config = {
+    **TRAIN, "data": {"name": "data.tasks", "tasks": 2, "train": 40, "test": 20},
+    "model": {"name": "models.hypernetwork", "tasks": 2, "widths": (3,)},
+    "train": {"name": "train.supervised", "steps": 0}, "select": {"name": "data.tasks", "sequence": "L0,L1,U0"},
+    "method": {"plus": own}, "measure": {"stream": {"name": "audit.continual"}},
+  }  # fmt: skip
+  made(config, tmp_path)
+  results = pipeline.Results(plan(config), tmp_path)  # reads what is stored
+  cell = next(cell for cell in results.plan.cells if cell.row == "plus")
+  subject, image = results(cell.made), np.zeros((1, 8, 8, 1), np.uint8)
+  assert subject.params["head"]["kernel"].shape == (2, 4, 10) and len(subject.history["task_1_accuracy"]) == 3
+  assert subject.model.apply(subject.params, image, state=subject.state).logits.shape == (1, 10)
+  assert "fa" in results(cell.scores["stream"])
+
+
 def test_a_damaged_artefact_stops_the_run(tmp_path):
   results = made(TRAIN, tmp_path)
   path = results.path(results.plan.clean) / "data.npz"

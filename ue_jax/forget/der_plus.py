@@ -1,14 +1,15 @@
 """Dark Experience Replay++ in a stream of requests: learning with a memory, and any method of the room to unlearn.
 
 Source: Buzzega et al., "Dark Experience for General Continual Learning: a Strong, Simple Baseline", NeurIPS 2020; as a
-peer of "An Unlearning Framework for Continual Learning (UnCLe)", 2025, which gives methods of unlearning a network
-that learned so. With batches B of the task and M', M'' of the memory, z the logits kept with a sample:
+peer of "An Unlearning Framework for Continual Learning (UnCLe)", 2025. (That this compares with methods of unlearning on
+a network that learned so, with the data of the task, is recalled: its released code holds UnCLe alone.) With batches B
+of the task and M', M'' of the memory, and z the logits kept with a sample:
 
     cross entropy on B + alpha mean over M' of |h(x) - z|^2 + beta cross entropy on M''
 
 Departures: each task has its part of the memory, drawn from its samples at random when it is learned, with the logits
-of that moment; in the paper a reservoir keeps samples and logits on the way. The released loss is a mean over classes,
-too: its alpha is the number of classes times this one.
+of that moment; in the paper a reservoir keeps samples and logits on the way. In released code (that of `clpu`, which
+has DER++ too) the loss is a mean over classes as well: its alpha is the number of classes times this one.
 
 Unlearning drops the memory of the task, and then `by` does what it does: it begins at the network as it is, `forget`
 are samples of the task, `retain` is the memory of the live ones. It knows nothing of tasks: every picture bears its
@@ -55,8 +56,8 @@ def method(
     model: from `models.multihead`.
     memory: samples that are kept of all tasks together; each has the same part.
     by: the unlearning, a stage such as `dict(name="forget.scrub")`; empty: no more is done than dropping the memory.
-    given: what `by` gets as `forget`: all training samples of the `task`, as data-based peers in the paper do, or
-      those of its `memory` alone.
+    given: what `by` gets as `forget`: all training samples of the `task`, or those of its `memory`
+      alone.
     bound: True for a `by` that changes pictures and reads `forget` only.
     attacked, recovery: see `uncle.method`; what is trained anew is the head of the task.
     label: the labelling.
