@@ -1,9 +1,9 @@
 """Dark Experience Replay++ in a stream of requests: learning with a memory, and any method of the room to unlearn.
 
 Source: Buzzega et al., "Dark Experience for General Continual Learning: a Strong, Simple Baseline", NeurIPS 2020; as a
-peer of "An Unlearning Framework for Continual Learning (UnCLe)", 2025. (That this compares with methods of unlearning on
-a network that learned so, with the data of the task, is recalled: its released code holds UnCLe alone.) With batches B
-of the task and M', M'' of the memory, and z the logits kept with a sample:
+peer of "An Unlearning Framework for Continual Learning (UnCLe)", 2025. (That this compares with methods of unlearning
+on a network that learned so, with the data of the task, is recalled: its released code holds UnCLe alone.) With batches
+B of the task and M', M'' of the memory, and z the logits kept with a sample:
 
     cross entropy on B + alpha mean over M' of |h(x) - z|^2 + beta cross entropy on M''
 
