@@ -46,10 +46,11 @@ after 840 steps the wrong labels are not known yet, MIA calls one model trained 
 `ssd`, `lipschitz` and `unrolling` were chosen on seeds 10 to 13, in ranges found on seed 10: of the gaps within .004 of
 the least the one with the highest RA, of 24 / 23 settings (alpha, lambda, group), 20 / 20 (rate, sigma) and 8 / 8 rates
 for the tenth / the digit; for `unrolling` at the tenth the largest rate that keeps .94 on all four. Gaps on those
-seeds: .087 / .024, .092 / .142 and .097 / .021, noise (.2 / .4) .088 / .304, nothing .102 / .452. A digit takes `ssd` the squares of batches, as released: with those of single samples the least gap
-is .166, and the published alpha of 10 selects next to nothing where 127 of 1297 are asked for. For the tenth it is the
-other way round (.112 with batches). `lipschitz` differentiates f(x) alone for a digit, as released, and both outputs
-for the tenth (seed 10: .154 and .245 for the digit, .094 and .076 for the tenth). On seeds 0 to 2, means:
+seeds: .087 / .024, .092 / .142 and .097 / .021, noise (.2 / .4) .088 / .304, nothing .102 / .452. A digit takes `ssd`
+the squares of batches, as released: with those of single samples the least gap is .166, and the published alpha of 10
+selects next to nothing where 127 of 1297 are asked for. For the tenth it is the other way round (.112 with batches).
+`lipschitz` differentiates f(x) alone for a digit, as released, and both outputs for the tenth (seed 10: .154 and .245
+for the digit, .094 and .076 for the tenth). On seeds 0 to 2, means:
 
               UA, digit / tenth    RA           relearned after
   reference        1    / .21   .98 / .98    32   / 47 steps
