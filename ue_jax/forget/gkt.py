@@ -13,7 +13,11 @@ A is the attention map at a site: the mean square over channels at every positio
 z, then takes `generator_steps` of the generator and `student_steps` of the student, each with an Adam of its own.
 
 Sites that are vectors (`mlp`) have no positions: there A is the square of every unit, which is our inference, as the
-release has convolutions alone. The generator is `models.from_latent`.
+release has convolutions alone. The generator is `models.from_latent`. The released gate is for one class; here each
+class to forget has it.
+
+Pitfall: what comes through may still say up to `gate` of the class, and attention copies features, so after long
+training a class can be known again that was never shown; `configs/forget/vision_grid.py` has figures.
 
 Departures: the release halves the student's rate by its accuracy on pictures that are kept, which are data, and goes
 back to an older generator where nothing comes through for long; here rates follow `schedule`, and updates for which
@@ -163,6 +167,7 @@ def method(
       new = spread.allmean(new, jnp.sum(weight), axis)
       return params, opt, jax.tree.map(lambda a, b: jnp.where(passed > 0, a, b), new, carry[2]), value
 
+    # a kernel of four axes: on CPUs the loop is then unrolled
     convolves = any(x.ndim == 4 for x in jax.tree.leaves(state.params))
     return pgd.repeat(update, (state.params, state.opt, state.state, jnp.zeros(())), student_steps, convolves)
 
