@@ -16,8 +16,11 @@ Sites that are vectors (`mlp`) have no positions: there A is the square of every
 release has convolutions alone. The generator is `models.from_latent`. The released gate is for one class; here each
 class to forget has it.
 
-Pitfall: what comes through may still say up to `gate` of the class, and attention copies features, so after long
-training a class can be known again that was never shown; `configs/forget/vision_grid.py` has figures.
+Pitfall: what comes through may still say up to `gate` of the class, and attention copies features, so a class can be
+known again that was never shown. Measured once, a `cnn` of 16 and 32 channels on 8x8 digits, of which 0 is to go, 600
+rounds at a rate of 3e-3: all of what is kept is known without a picture, and at the published gate all of the digit,
+with attention and without; at a gate of 1e-4 without attention none of the digit, and .99 of the rest. Figures of a
+perceptron are in `configs/forget/vision_grid.py`.
 
 Departures: the release halves the student's rate by its accuracy on pictures that are kept, which are data, and goes
 back to an older generator where nothing comes through for long; here rates follow `schedule`, and updates for which
