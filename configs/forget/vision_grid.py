@@ -56,7 +56,7 @@ for the digit, .094 and .076 for the tenth). On seeds 0 to 2, means:
               UA, digit / tenth    RA           relearned after
   reference        1    / .21   .98 / .98    32   / 47 steps
   ssd             .95   / .07   .95 / .95     9.3 /   .7
-  unrolling       .94   / .09   .95 / .94     5.3 /   .3
+  unrolling       .94   / .04   .95 / .97     5.3 /   .0
   lipschitz       .94   / .08   .83 / .94     5.3 /   .7
 
 `scar`, `scar_retain`, `pcu` and `gkt`, of a digit alone, were chosen on seeds 10 to 13 by the mean gap: `scar` (which
