@@ -6,7 +6,6 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from ue_jax.core import build
@@ -200,7 +199,7 @@ class Walk:
   def __init__(self, procedure, problem):
     self.procedure, self.problem, self.traces = procedure, problem, 0
     self.step = quick(self._counted)
-    self.batches = [jax.tree.map(jnp.asarray, procedure.batch(0, problem, t)) for t in range(max(procedure.steps, 3))]
+    self.batches = [jax.device_put(procedure.batch(0, problem, t)) for t in range(max(procedure.steps, 3))]
     self.states, self.metrics = [procedure.init(jax.random.key(0), problem)], []
     for batch in self.batches[:2]:
       state, metrics = self.step(self.states[-1], batch)

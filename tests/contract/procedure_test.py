@@ -95,7 +95,7 @@ def test_the_same_key_gives_the_same_bits(walks, kind, module):
 def test_a_batch_is_a_pure_function_of_seed_and_step(walks, kind, module):
   for walk in walks(kind, module).values():
     for t in (2, 0):  # out of order: nothing may depend on what was drawn before
-      again = jax.tree.map(jnp.asarray, walk.procedure.batch(0, walk.problem, t))
+      again = jax.device_put(walk.procedure.batch(0, walk.problem, t))
       assert tree.fingerprint(again) == tree.fingerprint(walk.batches[t])
 
 
@@ -105,12 +105,15 @@ def test_two_seeds_run_in_one_vmap(walks, quick_jit, kind, module):
     if walk.procedure.steps == 0:
       continue
     states = [walk.procedure.init(jax.random.key(seed), walk.problem) for seed in (0, 1)]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)
-    both, _ = quick_jit(jax.vmap(walk.procedure.step, in_axes=(0, None)))(stacked, walk.batches[0])
+
+    def run(states, batch, step=walk.procedure.step):  # one program, and none for every shape that is stacked
+      return jax.vmap(step, in_axes=(0, None))(jax.tree.map(lambda *each: jnp.stack(each), *states), batch)[0]
+
+    both = {name: np.asarray(x, np.float64) for name, x in leaves(quick_jit(run)(states, walk.batches[0])).items()}
     for i, state in enumerate(states):
       alone, _ = walk.step(state, walk.batches[0])
       for name, x in leaves(alone).items():
-        a, b = np.asarray(x, np.float64), np.asarray(leaves(both)[name][i], np.float64)
+        a, b = np.asarray(x, np.float64), both[name][i]
         scale = np.abs(a).mean() + 1e-6
         assert np.abs(a - b).mean() <= 1e-2 * scale, f"{name}: the vmapped step is another one"
 

@@ -291,7 +291,7 @@ def asked(
     for suffix, tokens in (("", prompt), (RANDOM, first), (BEFORE, first[:, :0])):
       room = placed(data, rows, tokens.shape[1], place, tail)
       room["row"] = _numbers(len(rows)) * int(each)
-      ids = np.asarray(filled(room, tokens)[0]) if tokens.shape[1] else room["ids"]
+      ids = np.asarray(jax.jit(filled)(room, tokens)[0]) if tokens.shape[1] else room["ids"]
       parts.append((ids, room["mask"]))
       found[name + suffix] = _numbers(len(rows)) + np.int32(many)
       many += len(rows)

@@ -66,6 +66,7 @@ def method(
 method.__signature__ = with_options(method, vision.procedure)
 
 
+@jax.jit
 def salient(gradient: Any, share: Any) -> Any:
   """A tree of bool arrays: True at the `share` of all entries with the largest absolute values.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ue_jax.core.errors import require
 
@@ -77,9 +78,18 @@ def turns(
     scaled: see `scaling`.
   """
   with jax.ensure_compile_time_eval():
-    at = jnp.arange(where) if isinstance(where, int) else where
-    angle = at.astype(jnp.float32)[..., None, None] * frequencies(half, base, scaled)
-    return jnp.cos(angle), jnp.sin(angle)
+    at = np.arange(where, dtype=np.int32) if isinstance(where, int) else where
+    pace = frequencies(half, base, scaled)
+    known = not isinstance(at, jax.core.Tracer) and not isinstance(pace, jax.core.Tracer)
+    return (_compiled if known else _turned)(at, pace)
+
+
+def _turned(at: jax.Array, pace: jax.Array) -> tuple[jax.Array, jax.Array]:
+  angle = at.astype(jnp.float32)[..., None, None] * pace
+  return jnp.cos(angle), jnp.sin(angle)
+
+
+_compiled = jax.jit(_turned)  # one small program for a length, not six
 
 
 def rotate(x: jax.Array, by: tuple[jax.Array, jax.Array]) -> jax.Array:

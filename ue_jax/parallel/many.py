@@ -42,7 +42,7 @@ def fit(
   require(len(problems) == len(seeds) > 0, "seeds", len(seeds), "give one seed a problem, and at least one problem")
   require(steps_per_call >= 0, "steps_per_call", steps_per_call, "give 0 (automatic) or a number of steps >= 1")
   states = [_strong(procedure.init(keys.key(seed), problem)) for seed, problem in zip(seeds, problems)]
-  state = jax.tree.map(lambda *x: jnp.stack(x), *states)
+  state = jax.jit(lambda states: jax.tree.map(lambda *x: jnp.stack(x), *states))(states)
   run = jax.jit(jax.vmap(_chunk(procedure)))
   size = steps_per_call or (CHUNK if mesh.on_accelerator() else 1)
   for first in range(0, procedure.steps, size):

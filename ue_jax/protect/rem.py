@@ -109,6 +109,7 @@ def protect(
   radius = eps / 2 if radius is None else radius
   change = augments.build(augment) if augment else None
   how = Recipe(model, change, radius, step_size, noise_steps, samples, attack_size, attack_steps, start)
+  crafted = jax.jit(functools.partial(craft_each, how))  # here, so that a second `finish` compiles nothing
   trainer = adversarial.train(
     model, label=label, eps=radius, step_size=attack_size, attack_steps=attack_steps, augment=augment, steps=steps,
     batch_size=batch_size, rate=rate, optimizer=optimizer, schedule=schedule, milestones=milestones, momentum=momentum,
@@ -131,10 +132,9 @@ def protect(
   def finish(state: State, data: Data) -> Data:
     labels, net = publish.labels_of(data, label)[0], state.network
     key, index = jax.random.fold_in(state.key, AT_THE_END), np.asarray(data.arrays["index"], np.int32)
-    compiled = jax.jit(functools.partial(craft_each, how))
 
     def paint(image, rows):
-      delta = compiled(net.params, net.state, to_float(image), labels[rows], index[rows], state.eps, key)
+      delta = crafted(net.params, net.state, to_float(image), labels[rows], index[rows], state.eps, key)
       return publish.noised(image, delta, publish.levels(delta, state.eps))
 
     return publish.publish(data, paint, quantise="none", chunk=batch_size)

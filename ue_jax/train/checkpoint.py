@@ -195,7 +195,7 @@ def _revive(x: np.ndarray | None, row: dict, like: Any) -> Any:
   x = np.zeros(row["shape"], like.dtype) if x is None else np.asarray(x)
   if str(x.dtype) != row["dtype"] or list(x.shape) != row["shape"]:
     raise Invalid(row["name"], f"{x.dtype}{list(x.shape)}", f"it was saved as {row['dtype']}{row['shape']}; {_FIX}")
-  return x if isinstance(like, (np.ndarray, np.generic, int, float)) else jnp.asarray(x)
+  return x if isinstance(like, (np.ndarray, np.generic, int, float)) else jax.device_put(x.copy())
 
 
 def _compare(path: Path, found: list[dict], wanted: list[dict]) -> None:

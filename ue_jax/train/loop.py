@@ -226,7 +226,13 @@ def _own(state: Any) -> Any:
   What stays (`spread.parted`) is not overwritten, and may be the problem's own. Without weak types, which would compile
   everything twice and not survive a restore.
   """
-  own = lambda x: x.copy() if isinstance(x, np.ndarray) or _is_key(x) else jnp.array(x, x.dtype)
+
+  def own(x):
+    if isinstance(x, np.ndarray) or _is_key(x):
+      return x.copy()
+    plain = isinstance(x, jax.Array) and not x.weak_type  # put again it is a copy for which nothing is compiled
+    return jax.device_put(x, may_alias=False) if plain else jnp.array(x, x.dtype)
+
   kept = lambda x: x if _is_key(x) else jnp.asarray(x, x.dtype)
   moving, still = spread.parted(state)
   return spread.joined(jax.tree.map(own, moving), jax.tree.map(kept, still))
