@@ -122,9 +122,11 @@ def test_two_seeds_run_in_one_vmap(walks, quick_jit, kind, module):
 def test_the_state_survives_save_and_restore(walks, tmp_path, kind, module):
   from ue_jax.train import checkpoint
 
-  for flavour, walk in walks(kind, module).items():
-    checkpoint.save(tmp_path / flavour, walk.states[1])
-    restored = checkpoint.load(tmp_path / flavour, walk.procedure.init(jax.random.key(5), walk.problem))
-    assert tree.fingerprint(restored) == tree.fingerprint(walk.states[1])
-    on, _ = walk.step(restored, walk.batches[1])
+  found = walks(kind, module)
+  checkpoint.save(tmp_path / "states", {flavour: walk.states[1] for flavour, walk in found.items()})
+  like = {flavour: walk.procedure.init(jax.random.key(5), walk.problem) for flavour, walk in found.items()}
+  restored = checkpoint.load(tmp_path / "states", like)
+  for flavour, walk in found.items():
+    assert tree.fingerprint(restored[flavour]) == tree.fingerprint(walk.states[1])
+    on, _ = walk.step(restored[flavour], walk.batches[1])
     assert tree.fingerprint(on) == tree.fingerprint(walk.states[2]), "a restored run goes on with other bits"
