@@ -155,9 +155,22 @@ def test_only_the_memory_may_be_given_and_what_a_method_lacks_it_says(asked):
 
 
 def test_what_makes_no_sense_is_refused(asked):
-  for wrong in (dict(memory=0), dict(given="all")):
+  for wrong in (
+    dict(memory=0), dict(given="all"), dict(attacked=-5), dict(recovery=0.5), dict(batch_size=0), dict(alpha=-1.0),
+    dict(beta=float("nan")), dict(learn_steps=-1),
+  ):  # fmt: skip
     with pytest.raises(Invalid, match=f"method.{next(iter(wrong))}"):
       der_plus.method(MODEL, **wrong)
+  for by in (dict(steps=3), dict(name="forget.retrain"), dict(name="forget.uncle"), dict(name="forget.clpu")):
+    with pytest.raises(Invalid, match="method.by.name"):
+      der_plus.method(MODEL, by=by)
+  for by in (dict(name="forget.lipschitz"), dict(name="forget.boundary_shrink"), dict(name="forget.scar")):
+    der_plus.method(MODEL, by=by, bound=True)
+    with pytest.raises(Invalid, match="method.bound"):
+      der_plus.method(MODEL, by=by)
+  der_plus.method(MODEL, by=dict(name="forget.scar", source="retain"))
+  with pytest.raises(Invalid, match="method.memory = 2"):
+    fit(der_plus.method(MODEL, memory=2, learn_steps=1), asked)
   with pytest.raises(Invalid, match="request.schedule"):
     fit(der_plus.method(MODEL), asked._replace(schedule=()))
   with pytest.raises(Invalid, match="method.model"):

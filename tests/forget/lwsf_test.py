@@ -115,7 +115,11 @@ def test_where_no_task_is_left_there_is_nothing_to_learn_on(asked):
 
 
 def test_what_makes_no_sense_is_refused(asked):
-  with pytest.raises(Invalid, match="method.grain"):
-    lwsf.method(MODEL, grain=0)
+  for wrong in (
+    dict(grain=0), dict(lwf=-1), dict(keep=-1.0), dict(blank=-1.0), dict(ewc=-1.0), dict(temperature=0),
+    dict(batch_size=0), dict(forget_steps=-1), dict(attacked=-1),
+  ):  # fmt: skip
+    with pytest.raises(Invalid, match=f"method.{next(iter(wrong))}"):
+      lwsf.method(MODEL, **wrong)
   with pytest.raises(Invalid, match="method.model"):
     fit(lwsf.method(hypernetwork.model(tasks=3)), asked)

@@ -116,7 +116,10 @@ def test_projections_can_part_features_from_proxies_without_the_model(two):
 
 
 def test_what_makes_no_sense_is_refused(pictures):
-  for field, options in {"temperature": dict(temperature=0), "hidden": dict(hidden=0), "size": dict(size=-1)}.items():
+  for field, options in {
+    "temperature": dict(temperature=np.float32(-1)), "hidden": dict(hidden=0), "size": dict(size=-1),
+    "project": dict(project=-1.0),
+  }.items():  # fmt: skip
     with pytest.raises(Invalid, match=f"method.{field}"):
       pcu.method(**options)
   subject = pictures.subject

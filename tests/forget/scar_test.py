@@ -139,7 +139,10 @@ def test_the_class_is_forgotten_and_distilling_keeps_the_others(pictures):
 
 
 def test_what_makes_no_sense_is_refused(pictures):
-  for field, options in {"power": dict(power=0), "source": dict(source="forget")}.items():
+  for field, options in {
+    "power": dict(power=np.float32(2)), "source": dict(source="forget"), "pull": dict(pull=-1),
+    "others": dict(others=-1),
+  }.items():  # fmt: skip
     with pytest.raises(Invalid, match=f"method.{field}"):
       scar.method(**options)
   with pytest.raises(Invalid, match="elsewhere"):

@@ -104,3 +104,6 @@ def test_the_training_of_another_network_is_refused(pictures):
   other = supervised.train(mlp.model(3, widths=(5,)), steps=2, batch_size=15)
   with pytest.raises(Invalid, match="method.train"):
     unrolling.method(other).init(jax.random.key(0), pictures)
+  for field, wrong in (("rate", dict(train=other, rate=-1e-3)), ("train", dict(train=None))):
+    with pytest.raises(Invalid, match=f"method.{field}"):
+      unrolling.method(**wrong)

@@ -73,7 +73,12 @@ def answers(
     attacked, recovery: see `uncle.method`.
     fits: refuses the parameters and the state of another network.
     begin: `(seed, request) -> request` that `learn` and `unlearn` get.
+
+  Raises:
+    Invalid: for `attacked` or `recovery` that are no whole numbers >= 0.
   """
+
+  in_range(attacked=(attacked, 0), recovery=(recovery, 0))
 
   def run(key, request):
     asked = check(request, label)
@@ -83,12 +88,12 @@ def answers(
     shown, rows = begin(seed(0), marked(request)), []
     blank = np.zeros((shown.data.n, vision.classes_in(data, label)), np.float32)
     book = Book(Subject(model, params, state), (), (), {}, blank, params)
-    again = {i: recovery for learns, i in asked if not learns and recovery}
+    again, own = {i: recovery for learns, i in asked if not learns and recovery}, jax.random.fold_in(key, 1 << 20)
     for learns, task in asked:
       book = (learn if learns else unlearn)(seed(2 + 2 * task + learns), book, shown, task)
       rest = tuple(i for i in book.live if i != task)
       book = book._replace(live=(*rest, task)) if learns else book._replace(live=rest, gone=(*book.gone, task))
-      rows.append(look(book, data, label, 0 if learns else attacked) | regained(book, data, again, key, label))
+      rows.append(look(book, data, label, 0 if learns else attacked) | regained(book, data, again, own, label))
     return book.subject._replace(history=history(rows))
 
   return once(run)
@@ -104,6 +109,16 @@ def check(request: Request, label: str = "label") -> list[tuple[bool, int]]:
   require(len(request.schedule) > 0, "request.schedule", request.schedule, fix)
   vision.classes_in(request.data, label)
   return tasks.parse(request.schedule, count)
+
+
+def in_range(**given: tuple[Any, int | float]) -> None:
+  """Raises Invalid for a setting below its least value: a whole number where that is one. Traced ones pass."""
+  for name, (value, least) in given.items():
+    if isinstance(least, int):
+      good = isinstance(value, (int, np.integer)) and value >= least
+      require(good, f"method.{name}", value, f"give a whole number >= {least}")
+    elif isinstance(value, (int, float, np.number)):
+      require(least <= value < float("inf"), f"method.{name}", value, f"give a finite number >= {least:g}")
 
 
 def marked(request: Request) -> Request:

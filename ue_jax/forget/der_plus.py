@@ -1,4 +1,4 @@
-"""Dark Experience Replay++ in a stream of requests: learning with a memory, and any method of the room to unlearn.
+"""Dark Experience Replay++ in a stream of requests: learning with a memory, and a method of the room to unlearn.
 
 Source: Buzzega et al., "Dark Experience for General Continual Learning: a Strong, Simple Baseline", NeurIPS 2020; as a
 peer of "An Unlearning Framework for Continual Learning (UnCLe)", 2025. (That this compares with methods of unlearning
@@ -15,27 +15,31 @@ Unlearning drops the memory of the task, and then `by` does what it does: it beg
 are samples of the task, `retain` is the memory of the live ones. It knows nothing of tasks: every picture bears its
 own (`multihead.marked`), and so each is answered by its own head. What changes pictures would change that mark, too:
 `bound` gives such a method unmarked pictures of the task and the network bound to its head, and nothing to retain.
+Methods that need the training of the network have no place in a stream, nor has `gkt`, which forgets whole classes.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.core.build import build, with_options
+from ue_jax.core.build import build, find, with_options
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term
-from ue_jax.forget import answers, requests, vision
+from ue_jax.forget import answers, requests, scar, vision
 from ue_jax.models import multihead
 from ue_jax.models.model import Model, at_task
 from ue_jax.train import likelihood, loop, supervised
 
 GIVEN = ("task", "memory")
+STREAMS = ("forget.uncle", "forget.lwsf")  # others that answer streams need a network, and are refused for that
+CHANGING = ("forget.lipschitz", "forget.boundary_shrink")  # they change pictures
 
 
 def method(
@@ -70,7 +74,7 @@ def method(
   require(isinstance(memory, int) and memory >= 1, "method.memory", memory, "give a whole number >= 1")
   require(given in GIVEN, "method.given", given, f"choose one of {GIVEN}")
   learning = replay(label=label, **options)
-  unlearning = build("method", by["name"], **{name: x for name, x in by.items() if name != "name"}) if by else None
+  unlearning = unlearner(by, bound) if by else None
 
   def learn(seed, book, request, task):
     return remembering(learned(learning, seed, book, request.data, task), request.data, task, seed, memory)
@@ -84,6 +88,24 @@ def method(
     return book._replace(subject=Subject(model, found.params, at_task(found.state, 0)))
 
   return answers.answers(model, learn, unlearn, label, attacked, recovery)
+
+
+def unlearner(by: Mapping[str, Any], bound: bool) -> Procedure:
+  """The method that the stage `by` names.
+
+  Raises:
+    Invalid: for no name, a method that needs more than a request of the stream has, one that answers streams itself,
+      or, unless `bound`, one that changes pictures.
+  """
+  name, settings = by.get("name", ""), {field: value for field, value in by.items() if field != "name"}
+  require(bool(name), "method.by.name", name, "name a method, such as forget.scrub")
+  parameters = inspect.signature(find("method", name)).parameters.values()
+  needs = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+  require(not needs, "method.by.name", name, f"choose another: it needs {needs}, which a stream has not")
+  require(name not in STREAMS, "method.by.name", name, "choose another: it answers whole streams")
+  changes = name in CHANGING or (name == "forget.scar" and settings.get("source", "noise") in scar.MADE)
+  require(bound or not changes, "method.bound", bound, f"set it to True: {name} changes pictures, and so their mark")
+  return build("method", name, **settings)
 
 
 def replay(
@@ -100,7 +122,11 @@ def replay(
     batch_size: samples a step, of each of the three batches; a smaller set gives all it has.
     label: the labelling.
     rate, optimizer: see `train.optim.make`.
+
+  Raises:
+    Invalid: for a setting out of range.
   """
+  answers.in_range(batch_size=(batch_size, 1), learn_steps=(learn_steps, 0), alpha=(alpha, 0.0), beta=(beta, 0.0))
   draw = requests.batch(dict.fromkeys(("new", "dark", "replay"), batch_size), label)
 
   def start(key, request):
@@ -168,7 +194,9 @@ def learned(
 def remembering(book: answers.Book, data: Data, task: int, seed: int, memory: int) -> answers.Book:
   """The book with samples of a task that was just learned, and what the network says of them."""
   model, params, state, _ = book.subject
-  rows = answers.some(seed, data.sets[f"task_{task}"], max(memory // data.info["tasks"], 1))
+  each = memory // data.info["tasks"]
+  require(each >= 1, "method.memory", memory, f"give at least {data.info['tasks']}, a sample a task")
+  rows = answers.some(seed, data.sets[f"task_{task}"], each)
   logits, _ = supervised.predict(model, params, at_task(state, task), data.arrays["image"][rows][..., :-1])
   target = book.target.copy()
   target[rows] = logits

@@ -17,7 +17,7 @@ Unlearning leaves the task out of all that is reminded, and learns once more on 
 learned last; if no task is live, there is nothing to learn on, and nothing changes. No sample of a past task is kept.
 
 Departures: no additive margin in the cross entropies; a mean over a batch of all live codes, times their tasks, in the
-place of a batch a task; F_i and theta_i of every task (as the code of Liu, Liu and Stone has them) and not one sum. The
+place of a batch a task; F_i and theta_i are kept of every task, as Liu, Liu and Stone do, and not one sum of them. The
 task is known when it is asked, and pictures come without code then, as in the release.
 """
 
@@ -75,7 +75,12 @@ def method(
   Raises:
     Invalid: for a setting out of range; when it runs, for data without tasks, no schedule or another network.
   """
-  require(isinstance(grain, int) and grain >= 1, "method.grain", grain, "give a whole number of pixels >= 1")
+  answers.in_range(
+    grain=(grain, 1), learn_steps=(learn_steps, 0), forget_steps=(forget_steps, 0), batch_size=(batch_size, 1),
+    lwf=(lwf, 0.0), keep=(keep, 0.0), blank=(blank, 0.0), ewc=(ewc, 0.0),
+  )  # fmt: skip
+  told = isinstance(temperature, (int, float, np.number))
+  require(not told or temperature > 0, "method.temperature", temperature, "give a positive number")
   settings = dict(
     batch_size=batch_size, rate=rate, lwf=lwf, keep=keep, blank=blank, ewc=ewc, temperature=temperature,
     optimizer=optimizer, label=label,

@@ -103,8 +103,10 @@ def method(
   Raises:
     Invalid: for numbers out of range; at `init` for data without the sets or the labelling, or a model without `head`.
   """
-  good = not isinstance(temperature, (int, float)) or temperature > 0
-  require(good, "method.temperature", temperature, "give a positive number")
+  told = lambda x: isinstance(x, (int, float, np.number))
+  require(not told(temperature) or temperature > 0, "method.temperature", temperature, "give a positive number")
+  for field, value in dict(project=project, contrast=contrast).items():
+    require(not told(value) or value >= 0, f"method.{field}", value, "give a number >= 0")
   for field, value, least in (("steps", steps, 0), ("hidden", hidden, 1), ("size", size, 0)):
     good = isinstance(value, (int, np.integer)) and value >= least
     require(good, f"method.{field}", value, f"give a whole number >= {least}")

@@ -78,11 +78,13 @@ def method(
       drop, trainable.
 
   Raises:
-    Invalid: for a power out of range or the source `forget`; at `init` for data without the sets or the labelling, a
+    Invalid: for a number out of range or the source `forget`; at `init` for data without the sets or the labelling, a
       class that is kept whose features are all alike, or a sample to forget beside whose class none is kept.
   """
-  good = not isinstance(power, (int, float)) or 0 < power <= 1
-  require(good, "method.power", power, "give a number in (0, 1]")
+  told = lambda x: isinstance(x, (int, float, np.number))
+  require(not told(power) or 0 < power <= 1, "method.power", power, "give a number in (0, 1]")
+  for field, value in dict(pull=pull, alpha=alpha, diagonal=diagonal, others=others).items():
+    require(not told(value) or value >= 0, f"method.{field}", value, "give a number >= 0")
   require(source != "forget", "method.source", source, f"name another set, or choose one of {MADE}")
 
   def start(key, request):

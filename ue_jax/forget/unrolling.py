@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ue_jax.core import tree
 from ue_jax.core.errors import require
@@ -66,8 +67,12 @@ def method(
     label: the labelling that was trained on.
 
   Raises:
-    Invalid: at `init`, for data without the sets or the labelling, or a training of another network.
+    Invalid: for a rate below 0 or no procedure; at `init`, for data without the sets or the labelling, or a
+      training of another network.
   """
+  told = isinstance(rate, (int, float, np.number))
+  require(not told or rate >= 0, "method.rate", rate, "give a number >= 0: below, what is to be forgotten is learned")
+  require(isinstance(train, Procedure), "method.train", train, "give the procedure that trained the subject")
 
   def init(key, request):
     vision.check(request, ("forget", *keep), label)

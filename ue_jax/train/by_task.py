@@ -12,7 +12,7 @@ from ue_jax.data import stream, tasks
 from ue_jax.models.model import Model, at_task
 from ue_jax.train import membership, supervised
 
-STATISTICS = ("correctness", "confidence", "entropy", "probabilities")  # of the attack
+STATISTICS = tuple(name for name in membership.STATISTICS if name != "modified_entropy")  # of the attack
 
 
 def look(

@@ -41,7 +41,7 @@ def make(
     name: `adam`, `adamw`, `sgd`, `lion`, `rmsprop`, and, without momentum, `sign` (of the gradient) and `normalised`
       (the gradient over its global norm: every step is `rate` long). `weight_decay` is decoupled (added to the update
       before the rate) for `adamw` and `lion`, and added to the gradient for the others.
-    rate: the learning rate at the top of the schedule, > 0.
+    rate: the learning rate at the top of the schedule, >= 0.
     steps, schedule, warmup, final, milestones, drop: see `unit`.
     weight_decay: >= 0.
     momentum, nesterov: of `sgd`; `momentum` is also the average of squares of `rmsprop`.
