@@ -3,7 +3,7 @@ import pytest
 
 from ue_jax.core.nouns import Data
 from ue_jax.models.model import Model, Out
-from ue_jax.train import by_task
+from ue_jax.train import by_task, membership
 
 
 def test_uniformity_is_one_for_guesses_and_falls_to_its_value_for_certainty():
@@ -62,3 +62,36 @@ def test_the_attack_tells_nothing_where_nothing_is_to_be_told():
   found = by_task.attacked(*recalled(known=()), live=(0, 1), members=100)
   assert all(abs(found[f"task_{i}_mia"] - 0.5) < 0.1 for i in range(3)), found
   assert by_task.attacked(*recalled(known=()), live=()) == {}
+
+
+def test_nothing_is_asked_about_that_teaches(monkeypatch):
+  """Logits 0 and row / 20, so that what the attack gets tells the rows; 20 and 10 a task, of which 8 and 5 teach."""
+  n, calls = 90, []
+  sets = {}
+  for i in range(3):
+    sets |= {f"task_{i}": 30 * i + np.arange(20), f"task_{i}_test": 30 * i + 20 + np.arange(10)}
+  rows = np.arange(n, dtype=np.int32)
+  arrays = {"image": rows.astype(np.uint8).reshape(n, 1, 1, 1), "label": np.zeros(n, np.int32), "index": rows}
+  data = Data(arrays, sets, {"tasks": 3, "labels": {"label": ["a", "b"]}})
+
+  def apply(params, inputs, *, state={}, train=False, key=None, taps={}):
+    logits = inputs.reshape(-1, 1).astype(np.float32) / 20 * np.arange(2, dtype=np.float32)
+    return Out(logits, logits, state)
+
+  def spy(*given):
+    calls.append(given)
+    return np.zeros(len(given[2]))
+
+  monkeypatch.setattr(membership, "nonmembers", spy)
+  by_task.attacked(Model(None, apply), {}, {"task": np.int32(0)}, data, (2, 0), members=8)
+  told = [given for given in calls if len(np.unique(given[2])) > 2]  # not whether it is right
+  assert len(calls) == 4 and len(told) == 3
+  for taught, outside, asked in told:
+    assert not np.isin(asked, np.concatenate([taught, outside])).any()
+  p = next(given for given in told if given[0].ndim == 2)
+  taught, outside, asked = (set(np.rint(20 * np.log(x[:, 1] / x[:, 0])).astype(int).tolist()) for x in p)
+  for i in range(3):
+    inside, out = (set(sets[name].tolist()) for name in (f"task_{i}", f"task_{i}_test"))
+    live = i in (2, 0)
+    assert [len(taught & inside), len(outside & out)] == [8 * live, 5 * live]
+    assert [len(asked & inside), len(asked & out)] == [12, 5]
