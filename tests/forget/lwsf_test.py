@@ -1,4 +1,5 @@
 import functools
+import operator
 
 import jax
 import numpy as np
@@ -70,11 +71,10 @@ def test_a_step_is_that_of_the_formula(asked):
   key = jax.random.fold_in(state.key, 0)
   both = {name: np.asarray(x) for name, x in lwsf.mixed(key, batch["new"]).items()}
   assert (batch["new"]["code"] == shown.arrays["image"][codes[1][batch["new"]["label"]]]).all()
-  x, code, half = (both["image"][..., 0].astype(np.float64)[at] for at in (slice(8), slice(8, 16), slice(8, 16)))
+  x, half = (both["image"][..., 0].astype(np.float64)[at] for at in (slice(8), slice(8, 16)))
   u = np.asarray(jax.random.uniform(key, (8, 1, 1, 1)))[..., 0]
   pure = batch["new"]["code"][..., 0] / 255
   np.testing.assert_allclose(half, u * x + (1 - u) * pure, atol=1e-5)
-  assert code.shape == x.shape
 
   def says(params, image, task):
     return np.asarray(MODEL.apply(params, image, state=at_task(asked.subject.state, task)).logits, np.float64)
@@ -90,6 +90,39 @@ def test_a_step_is_that_of_the_formula(asked):
   expected += 2 * 0.4 * 4 * kl(np.full_like(gone, 0.1), softmax(gone / 2)).mean()
   expected += 0.9 * 2.0 * np.sum((np.asarray(moved["head"]["bias"][0], np.float64) - 0.5) ** 2)
   assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_unlearning_is_a_lesson_on_the_live_task_learned_last_held_by_the_live_ones(asked, monkeypatch, order):
+  """What each lesson gets; none is run, but the parameters grow, so that anchors differ."""
+  lessons, holds, anchored = [], [], lwsf.anchored
+
+  def hold(procedure, *trees):
+    holds.append(jax.device_get(trees))
+    return anchored(procedure, *trees)
+
+  def teach(procedure, seed, book, data, sets, held, gone):
+    after = book.subject._replace(params=jax.tree.map(lambda x: 1.1 * x, book.subject.params))
+    lessons.append((sets, held, gone, data, jax.device_get(after.params)))
+    return after
+
+  monkeypatch.setattr(lwsf, "anchored", hold)
+  monkeypatch.setattr(answers, "trained", teach)
+  fit(lwsf.method(MODEL, **SMALL), asked._replace(schedule=(*(f"L{i}" for i in order), "U0")))
+  assert len(lessons) == len(holds) == 4
+  (sets, held, gone, data, _), (fisher, anchor) = lessons[-1], holds[-1]
+  assert sets["new"].tolist() == asked.data.sets[f"task_{order[-1]}"].tolist()
+  assert held[0] == 0 and held[order[1]] == 1 and gone == [1, 0, 0]
+  shown = set(data.arrays["task"][sets["codes"]])
+  assert order[1] in shown and 0 not in shown
+  size = lambda trees, task: sum(np.abs(x[task]).sum() for x in jax.tree.leaves(trees))
+  assert size(fisher, 0) == 0 < min(size(fisher, 1), size(fisher, 2))
+  for place, task in enumerate(order):
+    before = [size(fisher, task) for fisher, _ in holds]
+    assert not any(before[: place + 1]) and all(before[place + 1 : 3])  # from right after it is learned
+    if task:
+      got = jax.tree.map(operator.itemgetter(task), anchor)
+      jax.tree.map(np.testing.assert_array_equal, got, lessons[place][-1])
 
 
 def test_what_is_live_is_held_while_others_are_learned(asked):
