@@ -61,6 +61,26 @@ def test_what_the_schedule_unlearns_is_temporary_and_all_else_is_learned_as_by_d
   assert jax.tree.map(np.shape, like.params) == jax.tree.map(np.shape, held.params["main"])
 
 
+def test_what_is_temporary_is_learned_without_the_memory_of_others(asked, monkeypatch):
+  def learned(*schedule):
+    """The network of task 0 as it was put in its place."""
+    seen, placed = [], clpu.placed
+
+    def spy(book, task, params, apart):
+      seen.extend([(task, params)] if apart else [])
+      return placed(book, task, params, apart)
+
+    with monkeypatch.context() as patch:
+      patch.setattr(clpu, "placed", spy)
+      found = fit(METHOD, asked._replace(schedule=schedule))
+    ((task, params),) = seen
+    assert task == 0
+    return params, found.history["task_0_uniformity"][schedule.index("L0")]
+
+  (beside, one), (alone, two) = learned("L1", "L0", "U0"), learned("L0", "U0")
+  assert tree.fingerprint(beside) == tree.fingerprint(alone) and one == two
+
+
 def test_another_network_is_refused(asked):
   for model in (multihead.model(tasks=3), apart.model(tasks=3, network="models.hypernetwork", widths=(8,))):
     with pytest.raises(Invalid, match="method.model"):
