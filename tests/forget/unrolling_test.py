@@ -6,9 +6,11 @@ import pytest
 
 from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
-from ue_jax.core.nouns import Data
+from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pictures import to_float
 from ue_jax.forget import unrolling
 from ue_jax.models import mlp
+from ue_jax.models.model import Model, Out
 from ue_jax.parallel import sweep
 from ue_jax.train import loop, losses, supervised
 
@@ -80,6 +82,35 @@ def test_the_gradient_is_taken_there_once_a_pass_for_every_sample(pictures):
   after = after.finish(after.init(jax.random.key(4), pictures), pictures)
   want = jax.tree.map(lambda p, g: np.float64(p) + 0.02 * 5 / 45 * g, pictures.subject.params, total)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, want)
+
+
+def centred():
+  """A Model of one layer on pictures less a mean, its batch statistics, which begin as drawn by the key."""
+
+  def apply(params, image, *, state={}, train=False, key=None, taps={}):
+    x = to_float(image).reshape(len(image), -1)
+    mean = x.mean(0) if train else state["mean"]
+    return Out((x - mean) @ params["w"], x - mean, {"mean": mean})
+
+  def init(key, image):
+    one, two = jax.random.split(key)
+    return {"w": jax.random.normal(one, (image[0].size, 3))}, {"mean": jax.random.uniform(two, (image[0].size,))}
+
+  return Model(init, apply)
+
+
+def test_batch_statistics_are_those_of_the_start_for_the_gradient_and_the_subjects_own_at_the_end(pictures):
+  net, data, key = centred(), pictures.data, jax.random.key(4)
+  subject = Subject(net, *net.init(jax.random.key(9), data.arrays["image"][:1]))
+  asked, recipe = pictures._replace(subject=subject), supervised.train(net, steps=10, batch_size=45)
+  start, rows = recipe.init(key, data), data.sets["forget"]
+  x = data.arrays["image"][rows].reshape(len(rows), -1) / 255 - np.float64(start.state["mean"])
+  p = np.exp(x @ np.float64(start.params["w"]))
+  gradient = x.T @ (p / p.sum(1, keepdims=True) - np.eye(3)[data.arrays["label"][rows]])
+  method = unrolling.method(recipe, rate=0.02)
+  state = method.init(key, asked)
+  np.testing.assert_allclose(state.gradient["w"], gradient, rtol=1e-4, atol=1e-4)
+  assert tree.fingerprint(method.finish(state, asked).state) == tree.fingerprint(subject.state)
 
 
 def test_rates_run_as_one_program(batch):
