@@ -15,6 +15,7 @@ request and h_i the head of task i:
 F_i is the diagonal of the empirical Fisher matrix of task i, theta_i the network, both right after learning it.
 Unlearning leaves the task out of all that is reminded, and learns once more on the data of the live task that was
 learned last; if no task is live, there is nothing to learn on, and nothing changes. No sample of a past task is kept.
+The sums of keep and lwf leave out t, which is learned itself.
 
 Departures: no additive margin in the cross entropies; a mean over a batch of all live codes, times their tasks, in the
 place of a batch a task; F_i and theta_i are kept of every task, as Liu, Liu and Stone do, and not one sum of them. The
