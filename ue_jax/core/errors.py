@@ -1,5 +1,7 @@
 """The one error that a user is meant to read: which field, which value, what to do."""
 
+import numpy as np
+
 
 class Invalid(ValueError):
   """Something that came from outside is not usable.
@@ -22,6 +24,11 @@ def require(condition: bool, field: str, value, fix: str) -> None:
   """Raises `Invalid(field, value, fix)` unless `condition` holds."""
   if not condition:
     raise Invalid(field, value, fix)
+
+
+def told(value) -> bool:
+  """Whether a setting is a plain number, whose range can be checked; a traced one is not."""
+  return isinstance(value, (int, float, np.number))
 
 
 def _short(value, limit: int = 80) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.core.procedure import Procedure, once
 from ue_jax.data import stream, tasks
@@ -117,7 +117,7 @@ def in_range(**given: tuple[Any, int | float]) -> None:
     if isinstance(least, int):
       good = isinstance(value, (int, np.integer)) and value >= least
       require(good, f"method.{name}", value, f"give a whole number >= {least}")
-    elif isinstance(value, (int, float, np.number)):
+    elif told(value):
       require(least <= value < float("inf"), f"method.{name}", value, f"give a finite number >= {least:g}")
 
 

@@ -28,10 +28,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ue_jax.core import tree
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import Tally
 from ue_jax.forget import gradients, kronecker, requests, vision
@@ -88,9 +87,9 @@ def method(
     Invalid: for an unknown variant, or a time that it does not have; at `init` for data without the sets.
   """
   require(variant in VARIANTS, "method.variant", variant, f"choose one of {VARIANTS}")
-  by_layers, told = variant == "kronecker", isinstance(time, (int, float, np.number))
+  by_layers, known = variant == "kronecker", told(time)
   fix = "give a finite time >= 0; with another variant than 'kronecker' leave it out: a diagonal is too rough for it"
-  require(0 <= time < float("inf") and (by_layers or time == 0) if told else by_layers, "method.time", time, fix)
+  require(0 <= time < float("inf") and (by_layers or time == 0) if known else by_layers, "method.time", time, fix)
   summed, empty = (kronecker.factors, kronecker.empty) if by_layers else (diagonal, blank)
 
   def init(key, request):

@@ -37,7 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.nouns import Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import Tally
@@ -283,7 +283,6 @@ def descended(loss: Any, tx: optax.GradientTransformation, params: Any, opt: Any
 
 
 def _check(gate: Any, temperature: Any, beta: Any, **sizes: Any) -> None:
-  told = lambda x: isinstance(x, (int, float, np.number))
   require(not told(gate) or 0 < gate <= 1, "method.gate", gate, "give a probability in (0, 1]")
   require(not told(temperature) or temperature > 0, "method.temperature", temperature, "give a positive number")
   require(not told(beta) or beta >= 0, "method.beta", beta, "give a number >= 0")

@@ -1,4 +1,4 @@
-"""How alike representations are: the two measures of label-agnostic forgetting (`laf`, which names the source)."""
+"""How alike representations are: cosines, and the measures of label-agnostic forgetting (source: see `laf`)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def phi(o: jax.Array, e: jax.Array, mask: jax.Array) -> jax.Array:
   """
   m = jnp.sum((o - e) ** 2, axis=-1)
   return jnp.sum(mask * jnp.exp(m / (m + 1)))
+
+
+def unit(x: jax.Array, tiny: float = TINY) -> jax.Array:
+  """Rows float `[..., d]` scaled to length 1; `tiny` is added below the root, so rows of zeros stay."""
+  return x / jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True) + tiny)
 
 
 def apart(e: jax.Array, before: jax.Array) -> jax.Array:

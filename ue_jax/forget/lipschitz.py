@@ -24,10 +24,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ue_jax.core import pictures
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import mean_term
 from ue_jax.forget import requests, vision
@@ -64,8 +63,8 @@ def method(
   Raises:
     Invalid: for numbers out of range; at `init` for data without the set or the labelling.
   """
-  told = isinstance(sigma, (int, float, np.number))
-  require(not told or sigma > 0, "method.sigma", sigma, "give a positive number: without noise nothing is compared")
+  fix = "give a positive number: without noise nothing is compared"
+  require(not told(sigma) or sigma > 0, "method.sigma", sigma, fix)
   require(isinstance(samples, int) and samples >= 1, "method.samples", samples, "give a whole number >= 1")
 
   def start(key, request):

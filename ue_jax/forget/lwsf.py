@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.nouns import Request
 from ue_jax.core.pictures import to_float
 from ue_jax.core.procedure import Procedure
@@ -80,8 +80,7 @@ def method(
     grain=(grain, 1), learn_steps=(learn_steps, 0), forget_steps=(forget_steps, 0), batch_size=(batch_size, 1),
     lwf=(lwf, 0.0), keep=(keep, 0.0), blank=(blank, 0.0), ewc=(ewc, 0.0),
   )  # fmt: skip
-  told = isinstance(temperature, (int, float, np.number))
-  require(not told or temperature > 0, "method.temperature", temperature, "give a positive number")
+  require(not told(temperature) or temperature > 0, "method.temperature", temperature, "give a positive number")
   settings = dict(
     batch_size=batch_size, rate=rate, lwf=lwf, keep=keep, blank=blank, ewc=ewc, temperature=temperature,
     optimizer=optimizer, label=label,

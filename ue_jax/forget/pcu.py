@@ -30,11 +30,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.nouns import Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term, mean_term
-from ue_jax.forget import contrastive, requests, vision
+from ue_jax.forget import contrastive, likeness, requests, vision
 from ue_jax.models import mlp
 from ue_jax.models.model import Model
 from ue_jax.train import descend, likelihood, losses, optim
@@ -103,7 +103,6 @@ def method(
   Raises:
     Invalid: for numbers out of range; at `init` for data without the sets or the labelling, or a model without `head`.
   """
-  told = lambda x: isinstance(x, (int, float, np.number))
   require(not told(temperature) or temperature > 0, "method.temperature", temperature, "give a positive number")
   for field, value in dict(project=project, contrast=contrast).items():
     require(not told(value) or value >= 0, f"method.{field}", value, "give a number >= 0")
@@ -141,7 +140,7 @@ def method(
     inner = descend.Descent(trained, state.state, state.opt, state.frozen, state.key, state.step)
     new, metrics = descend.descent_step(functools.partial(objective, axis=axis), tx, inner, batch, axis)
     params, heads = new.params
-    heads = {**heads, "vectors": unit(heads["vectors"])}
+    heads = {**heads, "vectors": likeness.unit(heads["vectors"])}
     return state._replace(params=params, heads=heads, opt=new.opt, step=new.step), metrics
 
   def finish(state, request):
@@ -165,7 +164,7 @@ def begun(key: jax.Array, request: Request, hidden: int, size: int, classes: int
   kernel = params.get("head", {}).get("kernel") if isinstance(params, dict) else None
   fix = "give a model with a linear last layer named 'head': its rows are the first proxies"
   require(np.ndim(kernel) == 2 and kernel.shape[-1] == classes, "model", type(request.subject.model).__name__, fix)
-  vectors = unit(jnp.asarray(kernel, jnp.float32).T)
+  vectors = likeness.unit(jnp.asarray(kernel, jnp.float32).T)
   parts = zip(("features", "proxies"), jax.random.split(key), projections(hidden, size))
   return {"vectors": vectors} | {name: net.init(own, vectors[:1])[0] for name, own, net in parts}
 
@@ -179,12 +178,7 @@ def cosines(heads: Any, features: jax.Array, hidden: int, size: int) -> jax.Arra
   """The cosine of each projected row of features `[b, d]` to each projected proxy, float32 `[b, classes]`."""
   of_features, of_proxies = projections(hidden, size or len(heads["vectors"]))
   rows = of_features.apply(heads["features"], features.astype(jnp.float32)).logits
-  return unit(rows) @ unit(of_proxies.apply(heads["proxies"], heads["vectors"]).logits).T
-
-
-def unit(x: jax.Array) -> jax.Array:
-  """Rows `[n, d]` scaled to length 1."""
-  return x / jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True) + contrastive.TINY)
+  return likeness.unit(rows) @ likeness.unit(of_proxies.apply(heads["proxies"], heads["vectors"]).logits).T
 
 
 def both(first: optax.GradientTransformation, second: optax.GradientTransformation) -> optax.GradientTransformation:

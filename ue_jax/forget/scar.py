@@ -35,11 +35,11 @@ import numpy as np
 
 from ue_jax.core import pictures
 from ue_jax.core.build import with_options
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.nouns import Request
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import Term, mean_term
-from ue_jax.forget import duck, requests, vision
+from ue_jax.forget import duck, likeness, requests, vision
 from ue_jax.train import batches, likelihood, losses
 
 MADE = ("noise", "shuffled")
@@ -81,7 +81,6 @@ def method(
     Invalid: for a number out of range or the source `forget`; at `init` for data without the sets or the labelling, a
       class that is kept whose features are all alike, or a sample to forget beside whose class none is kept.
   """
-  told = lambda x: isinstance(x, (int, float, np.number))
   require(not told(power) or 0 < power <= 1, "method.power", power, "give a number in (0, 1]")
   for field, value in dict(pull=pull, alpha=alpha, diagonal=diagonal, others=others).items():
     require(not told(value) or value >= 0, f"method.{field}", value, "give a number >= 0")
@@ -139,6 +138,7 @@ def distance(features: jax.Array, means: jax.Array, inverses: jax.Array, power: 
     inverses: float32 `[b, d, d]`.
     power: see `method`.
   """
+  unit = lambda x: likeness.unit(x, TINY**2)
   apart = unit(raised(features.astype(jnp.float32), power)) - unit(means)
   return jnp.einsum("bi,bij,bj->b", apart, inverses, apart)
 
@@ -221,11 +221,6 @@ def raised(x: jax.Array, power: Any) -> jax.Array:
   size = jnp.abs(x)
   far = size > TINY
   return jnp.where(far, jnp.sign(x) * jnp.where(far, size, 1.0) ** power, 0.0)
-
-
-def unit(x: jax.Array) -> jax.Array:
-  """Rows `[..., d]` scaled to length 1; rows of zeros stay."""
-  return x / jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True) + TINY**2)
 
 
 def drawn(source: str, forget: int, surrogate: int, label: str, keep: Sequence[str]) -> Callable[[int, Any, int], dict]:

@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import gradients, requests, vision
 
@@ -66,7 +65,6 @@ def method(
     Invalid: for numbers out of range; at `init` for data without the sets or the labelling, or an alpha that can select
       nothing.
   """
-  told = lambda x: isinstance(x, (int, float, np.number))
   require(not told(alpha) or alpha > 0, "method.alpha", alpha, "give a positive number")
   require(not told(weight) or weight >= 0, "method.weight", weight, "give a number >= 0")
   require(isinstance(group, int) and group >= 1, "method.group", group, "give a whole number >= 1")

@@ -26,10 +26,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ue_jax.core import tree
-from ue_jax.core.errors import require
+from ue_jax.core.errors import require, told
 from ue_jax.core.nouns import Request, Subject
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import gradients, requests, vision
@@ -70,8 +69,8 @@ def method(
     Invalid: for a rate below 0 or no procedure; at `init`, for data without the sets or the labelling, or a
       training of another network.
   """
-  told = isinstance(rate, (int, float, np.number))
-  require(not told or rate >= 0, "method.rate", rate, "give a number >= 0: below, what is to be forgotten is learned")
+  fix = "give a number >= 0: below, what is to be forgotten is learned"
+  require(not told(rate) or rate >= 0, "method.rate", rate, fix)
   require(isinstance(train, Procedure), "method.train", train, "give the procedure that trained the subject")
 
   def init(key, request):
