@@ -28,7 +28,7 @@ def test_one_subject_is_computed_once_and_another_one_or_other_pictures_are_not_
 ):
   subject, data, passes = request_pictures.subject, request_pictures.data, []
   forward = outputs.forward
-  monkeypatch.setattr(outputs, "_SEEN", type(outputs._SEEN)())
+  monkeypatch.setattr(outputs, "_ASKED", type(outputs._ASKED)())
   monkeypatch.setattr(outputs, "forward", lambda *given: passes.append(given) or forward(*given))
   logits = lambda subject, data=data: outputs.outputs(subject, data, ("test",), "shape")["test"].logits
   first = logits(subject)

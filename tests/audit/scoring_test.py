@@ -64,6 +64,49 @@ def test_padding_changes_nothing_and_logits_are_cut_to_a_limit(request_tokens, m
   np.testing.assert_array_equal(wide.hits[:, :-5], usual.hits)
 
 
+def test_short_texts_in_fewer_columns_have_the_same_numbers(request_tokens, monkeypatch):
+  subject, data = request_tokens.subject, request_tokens.data
+  usual = scoring.score(subject, data, ("train", "holdout"), chunk=8)
+  columns, apply = [], scoring._token_chunk
+  monkeypatch.setattr(scoring, "WORTH", 0.0)
+  monkeypatch.setattr(scoring, "_token_chunk", lambda *given: columns.append(given[3].shape[1]) or apply(*given))
+  short = scoring.score(subject, data, ("train", "holdout"), chunk=8)
+  assert len(set(columns)) > 1
+  for name in usual:
+    np.testing.assert_allclose(short[name].log_probs, usual[name].log_probs, atol=1e-4)
+    np.testing.assert_array_equal(short[name].hits, usual[name].hits)
+
+
+@pytest.mark.parametrize(
+  "worth, want",
+  [
+    (0.0, [(12, [0, 5, 6]), (6, [4]), (3, [2]), (2, [7]), (1, [1, 3])]),
+    (5 * 6 * 1000, [(12, [0, 5, 6]), (6, [1, 2, 3, 4, 7])]),  # what five rows of six columns save
+    (5 * 6 * 1000 + 1, [(12, list(range(8)))]),
+  ],
+)
+def test_a_width_of_its_own_must_be_worth_a_compilation(worth, want, monkeypatch):
+  lengths, columns = np.array([12, 1, 3, 0, 6, 12, 7, 2]), np.arange(16)
+  mask = (columns < lengths[:, None]) & (columns >= lengths[:, None] - 2)  # the last two of each are targets
+  monkeypatch.setattr(scoring, "WORTH", worth)
+  assert [(width, rows.tolist()) for width, rows in scoring._groups(mask, 12, 1000)] == want
+  assert scoring._groups(mask[:0], 12, 1000) == []
+
+
+def test_one_subject_is_asked_once_for_several_measures(request_tokens, monkeypatch):
+  subject, data, passes = request_tokens.subject, request_tokens.data, []
+  by_width = scoring._by_width
+  monkeypatch.setattr(scoring, "_by_width", lambda *given: passes.append(given) or by_width(*given))
+  monkeypatch.setattr(scoring, "_ASKED", type(scoring._ASKED)())
+  first, again = (scoring.score(subject, data, ("forget", "holdout"))["forget"] for _ in range(2))
+  assert len(passes) == 1
+  np.testing.assert_array_equal(first.log_probs, again.log_probs)
+  ids = data.arrays["ids"].copy()
+  ids[data.sets["forget"]] = (ids[data.sets["forget"]] + 1) % 3
+  other = scoring.score(subject, data._replace(arrays={**data.arrays, "ids": ids}), ("forget", "holdout"))["forget"]
+  assert len(passes) == 2 and not np.allclose(other.log_probs, first.log_probs)
+
+
 def test_one_compilation_serves_all_sets_of_a_size(request_tokens):
   subject, data = request_tokens.subject, request_tokens.data
   scoring.score(subject, data, ("forget", "retain"), chunk=8)

@@ -6,9 +6,7 @@ this.
 
 from __future__ import annotations
 
-import collections
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.audit.remembered import Answers
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Subject
 
-KEPT = 4  # subjects whose last outputs are remembered: those of a row, of the reference and of the original among them
-_SEEN: collections.OrderedDict[tuple, tuple] = collections.OrderedDict()
+_ASKED = Answers(kept=4)  # those of a row, of the reference and of the original among them; features can be many
 
 
 class Outputs(NamedTuple):
@@ -90,7 +88,8 @@ def outputs(
   if not sets:
     return {}
   rows, where = np.unique(np.concatenate([np.asarray(data.sets[name]) for name in sets]), return_inverse=True)
-  logits, inside = _remembered(subject, data.arrays["image"][rows], chunk, tuple(sites))
+  images, sites = data.arrays["image"][rows], tuple(sites)
+  logits, inside = _ASKED(subject, (images, chunk, sites), lambda: forward(subject, images, chunk, sites))
   every, labels = {"logits": logits, **inside}, data.arrays[label][rows]
   for name, values in every.items():
     if not np.isfinite(values).all():
@@ -98,24 +97,6 @@ def outputs(
   ends = np.cumsum([len(data.sets[name]) for name in sets])[:-1]
   parts = zip(sets, np.split(where.reshape(-1), ends))
   return {name: Outputs(logits[at], {site: x[at] for site, x in inside.items()}, labels[at]) for name, at in parts}
-
-
-def _remembered(subject: Subject, images: np.ndarray, chunk: int, sites: tuple[str, ...]) -> tuple[np.ndarray, dict]:
-  """What `forward` gives; looked up for one of the subjects seen last, asked about the same pictures.
-
-  Several measures ask one and the same network, and each of them the reference and the original, too.
-  """
-  leaves = jax.tree.leaves((subject.params, subject.state))
-  if not all(isinstance(leaf, jax.Array) for leaf in leaves):  # what can be written to cannot be known by its place
-    return forward(subject, images, chunk, sites)
-  asked = (images.shape, images.dtype.str, hashlib.sha1(np.ascontiguousarray(images)).digest(), chunk, sites)
-  key = (subject.model.apply, tuple(map(id, leaves)), *asked)
-  if key not in _SEEN:
-    _SEEN[key] = (leaves, forward(subject, images, chunk, sites))  # leaves are held: no other takes their place
-  _SEEN.move_to_end(key)
-  while len(_SEEN) > KEPT:
-    _SEEN.popitem(last=False)
-  return _SEEN[key][1]
 
 
 def forward(

@@ -14,12 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ue_jax.audit.remembered import Answers
+from ue_jax.core import tree
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.models.model import shapes_of
 from ue_jax.train import batches, losses, supervised
 
 LOGITS = 2**26  # at most at once, a quarter of a GiB: a chunk of texts in a large vocabulary is cut to this
+WORTH = 1e11  # products, seconds of a small machine: what a compilation is worth
+_ASKED = Answers()
 
 
 class Scored(NamedTuple):
@@ -79,16 +83,49 @@ def _take(scored: Scored, at: np.ndarray) -> Scored:
 
 
 def _tokens(subject: Subject, data: Data, rows: np.ndarray, chunk: int) -> Scored:
-  mask, width = data.arrays["mask"][rows] > 0, batches.width(data)
-  ids = data.arrays["ids"][rows][:, :width]  # a causal model sees nothing of what stands behind
-  out = shapes_of(subject.model, subject.params, subject.state, ids[:1])
-  chunk, parts = max(1, min(chunk, len(rows), LOGITS // out.logits.size)), []
-  for first in range(0, len(rows), chunk):
-    at = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
-    parts.append(_token_chunk(subject.model.apply, subject.params, subject.state, ids[at], mask[at, :width]))
-  behind = ((0, 0), (0, mask.shape[1] - width))
-  log_probs, hits = (np.pad(np.concatenate(part)[: len(rows)], behind) for part in zip(*jax.device_get(parts)))
-  return Scored(log_probs, hits, mask, out.logits.shape[-1])
+  mask, ids = data.arrays["mask"][rows] > 0, data.arrays["ids"][rows]
+  out = shapes_of(subject.model, subject.params, subject.state, ids[:1, :1])
+  choices = out.logits.shape[-1]
+  groups = _groups(mask, batches.width(data), tree.size(subject.params))
+  answer = lambda: _by_width(subject, ids, mask, groups, chunk, choices)
+  log_probs, hits = _ASKED(subject, (ids, mask, chunk, LOGITS, *(width for width, _ in groups)), answer)
+  return Scored(log_probs, hits, mask, choices)
+
+
+def _by_width(
+  subject: Subject,
+  ids: np.ndarray,
+  mask: np.ndarray,
+  groups: list[tuple[int, np.ndarray]],
+  chunk: int,
+  choices: int,
+) -> tuple[np.ndarray, np.ndarray]:
+  """(log-probabilities, hits), both `[m, t]`, of rows cut to widths: a causal model sees nothing of what is cut."""
+  log_probs, hits = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, bool)
+  for width, group in groups:
+    size = max(1, min(chunk, len(group), LOGITS // (width * choices)))
+    for first in range(0, len(group), size):
+      at = group[np.minimum(np.arange(first, first + size), len(group) - 1)]  # full chunks only: one compilation
+      cut = (subject.params, subject.state, ids[at, :width], mask[at, :width])
+      log_probs[at, :width], hits[at, :width] = jax.device_get(_token_chunk(subject.model.apply, *cut))
+  return log_probs, hits
+
+
+def _groups(mask: np.ndarray, width: int, parameters: int) -> list[tuple[int, np.ndarray]]:
+  """(columns, rows) that hold all targets: `width` columns, which all do, half of them, a quarter, and so on.
+
+  A half gets a program of its own where that saves at least `WORTH` products: it has to be compiled.
+  """
+  last = mask.shape[1] - np.argmax(mask[:, ::-1], axis=-1)
+  lengths, left, found = np.where(mask.any(-1), last, 1), np.arange(len(mask)), []
+  while True:
+    half = -(-width // 2)
+    short = lengths[left] <= half
+    if half == width or short.sum() * (width - half) * parameters < WORTH:
+      break
+    found.append((width, left[~short]))
+    width, left = half, left[short]
+  return [(columns, rows) for columns, rows in (*found, (width, left)) if len(rows)]
 
 
 @functools.partial(jax.jit, static_argnums=0)
