@@ -80,6 +80,7 @@ def further() -> dict[str, Any]:
   """The methods that `vision_grid.py:cifar` leaves out, for 400 pictures to be forgotten and 800 to be kept."""
   sgd, pair = dict(steps=40, optimizer="sgd", rate=1e-3), dict(forget_batch=64, retain_batch=64)
   few = dict(steps=12, optimizer="sgd", rate=1e-3, forget_batch=64)
+  passes = dict(passes=2, forget_steps=6, retain_steps=13, rate=1e-3)
   return dict(
     cf_k=dict(name="forget.fine_tune", trainable=LAST, **sgd),
     eu_k=dict(name="forget.fine_tune", trainable=LAST, fresh=True, **sgd),
@@ -98,6 +99,8 @@ def further() -> dict[str, Any]:
     laf=dict(vision_grid.LAF, fit_steps=400, fit_forget_steps=200, steps=40),
     scar=dict(name="forget.scar", **sgd, **pair),  # `gkt` forgets whole classes, of which this request has none
     pcu=dict(name="forget.pcu", **sgd, **pair),
+    spkd=dict(name="forget.distill", **passes),
+    rkd=dict(name="forget.distill", distil="relation", **passes),
     amnesiac=dict(name="forget.amnesiac", repair_steps=40),
     ssd=dict(name="forget.ssd", alpha=2.0),
     lipschitz=dict(name="forget.lipschitz", rate=1e-3, steps=13),

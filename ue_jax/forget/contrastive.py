@@ -13,7 +13,6 @@ and does not say where that is to lie.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,11 +86,7 @@ def method(
       "retain": likelihood.nll_term(likelihood.logits(frozen["apply"], params, state, r), r),
     }, state
 
-  def step(state, batch, axis=None):
-    return descend.descent_step(functools.partial(objective, axis=axis), tx, state, batch, axis)
-
-  made = descend.descend(None, tx, start=start, finish=requests.finish, batch=draw, steps=steps)
-  return made._replace(step=step)
+  return descend.descend(objective, tx, start=start, finish=requests.finish, batch=draw, steps=steps, whole=True)
 
 
 def contrast(

@@ -47,6 +47,7 @@ def descend(
   probe: Callable[[Descent, Any], dict] | None = None,
   every: int = 0,
   convolutional: bool = False,
+  whole: bool = False,
 ) -> Procedure:
   """The Procedure that follows the gradient of `combine(terms)`.
 
@@ -56,6 +57,7 @@ def descend(
     start: `(key, problem) -> (params, model state, frozen)`.
     finish: `(params, model state, problem) -> noun`.
     batch, steps, probe, every, convolutional: as in `Procedure`.
+    whole: the objective has terms of the whole batch, and takes a last argument `axis`, over which to gather it.
 
   Metrics: every term as a Tally under its name, and `loss`. Over a mapped axis gradients and tallies are summed, the
   model state is averaged with each device's term weights, and `key` is the device's own.
@@ -69,7 +71,10 @@ def descend(
   def done(state: Descent, problem):
     return finish(state.params, state.state, problem)
 
-  step = functools.partial(descent_step, objective, tx)
+  def of_all(state, batch, axis=None):
+    return descent_step(functools.partial(objective, axis=axis), tx, state, batch, axis)
+
+  step = of_all if whole else functools.partial(descent_step, objective, tx)
   return Procedure(init, step, done, batch, steps, probe, every, None, convolutional)
 
 
