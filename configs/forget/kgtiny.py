@@ -91,7 +91,7 @@ def _with_weights(config: ConfigDict, arg: str) -> ConfigDict:
   for stage in config.method.values():
     del stage.watch  # it would read all that is kept every few steps
     if stage.name == "forget.rmu":
-      stage.update(rmu.STEERED)
+      stage.update(rmu.steered(arg))
   if config.data.name == "data.tofu":
     config.data.update(dict(holdout=2, spare=188) if arg == "smollm2_cpu" else dict(holdout=10))
     config.measure.truth.sets = ("forget",)
