@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ue_jax.core.build import find, remembered
-from ue_jax.core.errors import require
+from ue_jax.core.errors import Invalid, require
 
 # arguments that the pipeline can supply
 GIVEN = ("model", "train", "surrogate", "label", "classes", "vocabulary", "clean", "protected")
@@ -77,14 +77,19 @@ def place(config: Mapping[str, Any], stage: Mapping[str, Any], name: str = "conf
   return name if config is stage else next(filter(None, inner), "")
 
 
+@functools.cache
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+  return inspect.signature(factory).parameters
+
+
 def takes(kind: str, stage: Mapping[str, Any], argument: str) -> bool:
   """Whether the stage's factory has a keyword argument of this name that the config leaves open."""
-  return argument not in stage and argument in inspect.signature(find(kind, stage["name"])).parameters
+  return argument not in stage and argument in _parameters(find(kind, stage["name"]))
 
 
 def argument(kind: str, stage: Mapping[str, Any], name: str) -> Any:
   """The value of a keyword argument of the stage's factory, from the config or its default; None if it has none."""
-  found = inspect.signature(find(kind, stage["name"])).parameters.get(name)
+  found = _parameters(find(kind, stage["name"])).get(name)
   return stage.get(name, None if found is None or found.default is found.empty else found.default)
 
 
@@ -94,13 +99,13 @@ def check(kind: str, stage: Mapping[str, Any], field: str) -> None:
   require(named, field, stage, "give dict(name='room.module', ...)")
   if kind == "score":
     return
-  parameters = inspect.signature(find(NAMES.get(kind, kind), stage["name"])).parameters
+  parameters = _parameters(find(NAMES.get(kind, kind), stage["name"]))
   given = {"name", *(("path",) if kind == "pretrained" else ())}
   if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
     takes_all = f"{stage['name']} takes {', '.join(parameters)}"
     for key in stage:
-      known = key in parameters or key in given
-      require(known, f"{field}.{key}", stage[key], near(key, parameters) + takes_all)
+      if key not in parameters and key not in given:
+        raise Invalid(f"{field}.{key}", stage[key], near(key, parameters) + takes_all)
   for key, p in parameters.items():
     _check_type(f"{field}.{key}", stage.get(key, p.default), p.default)
     needed = p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and key not in GIVEN

@@ -141,10 +141,13 @@ def plan(config: Mapping[str, Any], source: Callable[[Mapping[str, Any]], str] =
   whole(config, "seed", 0)
   require("mix" not in config or "protect" in config, "config.mix", config.get("mix"), "say what to protect with, too")
   stages: dict[str, Stage] = {}
+  checked: dict[tuple[str, int], Any] = {}  # (kind, id) -> stage: one measure stands behind hundreds of rows
 
   def add(kind, stage, needs={}, parts={}, seed=0, title=""):
     """Adds a stage, unless there is one like it, and returns its hash."""
-    check(kind, stage, place(config, stage) or f"config.{kind}")
+    if (kind, id(stage)) not in checked:
+      check(kind, stage, place(config, stage) or f"config.{kind}")
+      checked[kind, id(stage)] = stage
     seen = source(stage) if kind in ("data", "pretrained") else ""
     parts = {name: part for name, part in parts.items() if part is not None}
     hash = store.digest([ue_jax.__version__, kind, stage, needs, parts, seed, seen])
