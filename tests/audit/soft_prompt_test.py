@@ -21,8 +21,10 @@ def test_a_prompt_made_of_embeddings_is_the_text_of_those_tokens(request_tokens)
   subject, ids = request_tokens.subject, request_tokens.data.arrays["ids"][:3]
   words = np.array([7, 30, 12], np.int32)
   prompt = soft_prompt.embeddings(subject)[words][None]
-  given = soft_prompt.prompted(subject.model.apply, subject.params, subject.state, ids, prompt)
-  text = subject.model.apply(subject.params, np.concatenate([np.tile(words, (3, 1)), ids], axis=1))
+  given = jax.jit(functools.partial(soft_prompt.prompted, subject.model.apply))(
+    subject.params, subject.state, ids, prompt
+  )
+  text = jax.jit(subject.model.apply)(subject.params, np.concatenate([np.tile(words, (3, 1)), ids], axis=1))
   np.testing.assert_array_equal(given.logits, text.logits[:, 3:])
   np.testing.assert_array_equal(given.features, text.features[:, 3:])
 
@@ -36,7 +38,7 @@ def test_embeddings_are_the_table(request_tokens):
 def test_only_vectors_that_are_too_long_are_shortened_and_nothing_has_a_slope_of_nan():
   prompt = jnp.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
   np.testing.assert_allclose(soft_prompt.bounded(prompt, 1.0), [[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]], rtol=1e-6)
-  slope = jax.grad(lambda p: jnp.sum(soft_prompt.bounded(p, 1.0) * jnp.array([1.0, 2.0])))(prompt)
+  slope = jax.jit(jax.grad(lambda p: jnp.sum(soft_prompt.bounded(p, 1.0) * jnp.array([1.0, 2.0]))))(prompt)
   np.testing.assert_allclose(slope[1:], [[1, 2], [1, 2]], rtol=1e-6)
   assert float(slope[0] @ prompt[0]) == pytest.approx(0, abs=1e-5)  # along a shortened vector nothing changes
 

@@ -35,8 +35,8 @@ def test_a_model_goes_out_with_its_words_and_comes_back_with_its_bits(tmp_path):
   cell = found["npo-seed0"]
   nouns = {cell.made: subject, cell.data: Data({}, {}, {"vocabulary": WORDS})}
   folder = export.write(config(), nouns.__getitem__, tmp_path, "npo-seed0", cell)
-  back = decoder.model(str(folder)).apply(decoder.load(str(folder))[0], ids).logits
-  np.testing.assert_array_equal(back, model.apply(subject.params, ids).logits)
+  back = jax.jit(decoder.model(str(folder)).apply)(decoder.load(str(folder))[0], ids).logits
+  np.testing.assert_array_equal(back, jax.jit(model.apply)(subject.params, ids).logits)
   assert json.loads((folder / "vocabulary.json").read_text()) == WORDS
   assert [path.name for path in tmp_path.iterdir()] == ["npo-seed0"]
   times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}

@@ -84,7 +84,7 @@ def test_attention_is_over_positions_of_length_1_or_units():
   np.testing.assert_allclose(gkt.attention(x), want / np.linalg.norm(want, axis=-1, keepdims=True), rtol=1e-5)
   want = np.float64(x[:, 0, 0]) ** 2
   np.testing.assert_allclose(gkt.attention(x[:, 0, 0]), want / np.linalg.norm(want, axis=-1, keepdims=True), rtol=1e-5)
-  assert np.isfinite(jax.grad(lambda x: jnp.sum(gkt.attention(x)))(jnp.zeros((2, 3)))).all()
+  assert np.isfinite(jax.jit(jax.grad(lambda x: jnp.sum(gkt.attention(x))))(jnp.zeros((2, 3)))).all()
 
 
 def test_the_losses_are_the_formulas_and_each_network_moves_by_its_own_rate(pictures):

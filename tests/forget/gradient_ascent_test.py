@@ -29,9 +29,10 @@ def test_one_step_climbs_the_mean_nll_of_the_forget_set(pictures):
   state = method.init(jax.random.key(0), pictures)
   after, metrics = jax.jit(method.step)(state, method.batch(0, pictures, 0))
   step = jax.tree.map(jnp.subtract, after.params, state.params)
-  expected = jax.tree.map(lambda g: jnp.float32(0.5) * g, jax.grad(nll)(subject.params))
+  before, slope = jax.jit(jax.value_and_grad(nll))(subject.params)
+  expected = jax.tree.map(lambda g: jnp.float32(0.5) * g, slope)
   assert float(tree.norm(jax.tree.map(jnp.subtract, step, expected)) / tree.norm(expected)) < 1e-4
-  np.testing.assert_allclose(metrics["loss"], -nll(subject.params), rtol=1e-5)
+  np.testing.assert_allclose(metrics["loss"], -before, rtol=1e-5)
 
 
 def test_on_a_language_model_it_destroys_what_should_stay(tokens):

@@ -38,7 +38,7 @@ def convex(pictures):
     for _ in range(12):
       x = newton(x)
     minima[name] = x
-  hessian = jax.hessian(functools.partial(loss, model, back, data, data.sets["retain"]))(minima["train"])
+  hessian = jax.jit(jax.hessian(functools.partial(loss, model, back, data, data.sets["retain"])))(minima["train"])
   return Request(Subject(model, back(minima["train"])), data), np.asarray(minima["retain"], np.float64), hessian, back
 
 
@@ -78,7 +78,7 @@ def test_the_pull_is_minus_the_gradient_of_what_is_kept_at_the_minimum(convex):
   request, _, _, back = convex
   flat = ravel_pytree(request.subject.params)[0]
   data = request.data
-  slope = jax.grad(functools.partial(loss, request.subject.model, back, data, data.sets["retain"]))(flat)
+  slope = jax.jit(jax.grad(functools.partial(loss, request.subject.model, back, data, data.sets["retain"])))(flat)
   v = ravel_pytree(influence.pull(request))[0]
   np.testing.assert_allclose(v, -slope, atol=1e-5)
   assert float(jnp.linalg.norm(v)) > 1e-3

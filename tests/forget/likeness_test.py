@@ -23,7 +23,7 @@ def test_apart_is_one_minus_the_cosine():
   e = np.float32([[1, 0], [1, 0], [1, 0], [0, 0]])
   before = np.float32([[3, 0], [0, 2], [-1, 0], [1, 1]])
   np.testing.assert_allclose(likeness.apart(e, before), [0, 1, 2, 1], atol=1e-6)
-  slope = jax.grad(lambda x: jnp.sum(likeness.apart(x, jnp.asarray(before))))(jnp.asarray(e))
+  slope = jax.jit(jax.grad(lambda x: jnp.sum(likeness.apart(x, jnp.asarray(before)))))(jnp.asarray(e))
   assert np.isfinite(slope).all()  # a row of zeros, too
 
 
@@ -36,7 +36,8 @@ def test_the_alignment_has_the_value_and_the_gradient_of_its_formula():
   for tau in (0.02, 5.0):
     value = likeness.alignment(C, D, ones(C), ones(D), tau)[1]
     np.testing.assert_allclose(value, oracle(np.float64(C), np.float64(D), tau), rtol=1e-4)
-  gc, gd = jax.grad(lambda c, d: likeness.alignment(c, d, ones(C), ones(D), 5.0)[0], argnums=(0, 1))(C, D)
+  slope = jax.jit(jax.grad(lambda c, d: likeness.alignment(c, d, ones(C), ones(D), 5.0)[0], argnums=(0, 1)))
+  gc, gd = slope(C, D)
   weights = np.exp(np.float64(D) / 5)
   np.testing.assert_allclose(gc, np.ones(5), rtol=1e-6)
   np.testing.assert_allclose(gd, -5 / 5 * weights / weights.sum(), rtol=1e-4)

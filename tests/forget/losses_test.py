@@ -89,8 +89,8 @@ def test_satimp_weighs_tokens_by_their_probability(asked, b1, b2):
 def test_the_weights_of_satimp_vanish_at_both_ends_and_push_no_more_on_what_is_forgotten():
   p = np.array([0.01, 0.5, 5 / 6, 0.95, 1 - 1e-7])
   logits = jnp.asarray(np.log(np.stack([p, 1 - p], -1)), jnp.float32)
-  slope = lambda b1, b2: np.abs(jax.grad(lambda z: combine(
-    {"forget": satimp.loss(z, jnp.zeros(5, jnp.int32), jnp.ones(5), b1, b2)}))(logits)[:, 0])  # fmt: skip
+  slope = jax.jit(lambda b1, b2: jnp.abs(jax.grad(lambda z: combine(
+    {"forget": satimp.loss(z, jnp.zeros(5, jnp.int32), jnp.ones(5), b1, b2)}))(logits)[:, 0]))  # fmt: skip
   ascent = slope(0.0, 0.0)
   np.testing.assert_allclose(slope(1.0, 0.0) / ascent, p, rtol=1e-3)  # WGA: under 2 % at p = .01
   weight = slope(5.0, 1.0)[:4] / ascent[:4]
@@ -112,7 +112,7 @@ def test_undial_is_smallest_where_the_model_is_its_target():
   before, target = jnp.asarray([[2.0, 0.5, -1.0]], jnp.float32), jnp.array([0], jnp.int32)
   q = jax.nn.softmax(before - 3 * jnp.eye(3)[:1])
   at = lambda z: combine({"forget": undial.loss(z, before, target, jnp.ones(1), 3.0)})
-  np.testing.assert_allclose(jax.grad(at)(jnp.log(q)), 0, atol=1e-6)
+  np.testing.assert_allclose(jax.jit(jax.grad(at))(jnp.log(q)), 0, atol=1e-6)
   assert float(at(jnp.log(q))) == pytest.approx(float(-(q * jnp.log(q)).sum()), rel=1e-5)
 
 

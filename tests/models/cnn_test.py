@@ -11,7 +11,7 @@ def test_equals_numpy(key):
   net = cnn.model(classes=4, widths=(5,))
   params, _ = net.init(key, image)
   params = jax.tree.map(lambda p: p + 0.05, params)
-  out = net.apply(params, image)
+  out = jax.jit(net.apply)(params, image)
   x = np.pad((image / 255 - 0.5) / 0.5, ((0, 0), (0, 1), (0, 1), (0, 0)))  # even sizes: one row below, one column right
   kernel, bias = np.asarray(params["block_0"]["kernel"]), np.asarray(params["block_0"]["bias"])
   h = np.zeros((2, 3, 3, 5))
@@ -30,14 +30,15 @@ def test_the_flatten_head_sees_position_and_the_mean_head_does_not(key):
   for head, sees in [("flatten", True), ("mean", False)]:
     net = cnn.model(widths=(8, 8), head=head)
     params, _ = net.init(key, here)
-    close = np.allclose(net.apply(params, here).logits, net.apply(params, there).logits, atol=1e-5)
+    apply = jax.jit(net.apply)
+    close = np.allclose(apply(params, here).logits, apply(params, there).logits, atol=1e-5)
     assert close != sees
 
 
 def test_the_mean_head_fits_any_size(key):
   net = cnn.model(widths=(8,), head="mean")
   params, _ = net.init(key, np.zeros((1, 16, 16, 3), np.uint8))
-  assert net.apply(params, np.zeros((2, 23, 31, 3), np.uint8)).features.shape == (2, 8)
+  assert jax.jit(net.apply)(params, np.zeros((2, 23, 31, 3), np.uint8)).features.shape == (2, 8)
 
 
 def test_may_stand_in_loops_on_cpus():

@@ -21,7 +21,7 @@ def test_model_and_weights_of_a_folder_give_the_reference_logits(name):
   with np.load(GOLDEN / name / "io.npz", allow_pickle=False) as io:
     ids, mask, wanted = io["ids"], io["mask"], io["logits"]
   rows = mask.all(axis=1)  # those without padding
-  logits = model.apply(params, jnp.asarray(ids[rows]), state=state).logits
+  logits = jax.jit(model.apply)(params, jnp.asarray(ids[rows]), state=state).logits
   np.testing.assert_allclose(logits, wanted[rows], atol=1e-4)
   assert model is decoder.model(path) is decoder_weights.load(path).model and state == {}
 

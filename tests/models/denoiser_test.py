@@ -11,9 +11,10 @@ def test_it_begins_with_no_noise_and_then_hears_the_time_and_all_places(key):
   net = denoiser.denoiser(width=4, blocks=1)
   x, times = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype(np.float32), jnp.array([0.1, 0.7])
   params, state = net.init(key, (x, times))
-  assert not state and not np.any(net.apply(params, (x, times)).logits)
+  apply = jax.jit(net.apply)
+  assert not state and not np.any(apply(params, (x, times)).logits)
   params = jax.tree.map(lambda leaf: leaf + 0.1, params)
-  run = jax.jit(lambda x, times: net.apply(params, (x, times)).logits)
+  run = lambda x, times: apply(params, (x, times)).logits
   out = run(x, times)
   assert out.shape == x.shape and np.any(run(x, times[::-1]) != out)
   np.testing.assert_allclose(run(x[::-1], times[::-1])[::-1], out, atol=1e-5)

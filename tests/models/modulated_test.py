@@ -54,7 +54,7 @@ def test_the_affine_equals_its_formula():
   params = jax.tree.map(lambda x: x + 0.1, params)
   mean, var = np.array([0.5, -1.0], np.float32), np.array([4.0, 0.25], np.float32)
   stats = {"norm": {"mean": mean, "var": var}}
-  got = module.apply({"params": params, "batch_stats": stats}, h, TEXT, mask, False)
+  got = jax.jit(lambda params: module.apply({"params": params, "batch_stats": stats}, h, TEXT, mask, False))(params)
   dense = lambda name, x: x @ params[name]["kernel"] + params[name]["bias"]
   gamma, beta = (dense(f"{n}_out", np.maximum(dense(f"{n}_in", TEXT), 0))[:, None, None] for n in ("gamma", "beta"))
   want = (1 + mask * gamma) * (h - mean) / np.sqrt(var + 1e-5) + mask * beta

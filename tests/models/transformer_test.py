@@ -92,12 +92,12 @@ def test_attention_of_accelerators_gives_the_numbers_of_that_of_cpus(key, monkey
            attention.visible(7, 7, 2, valid))  # fmt: skip
   q, k, v = (jax.random.normal(jax.random.fold_in(key, n), (2, 7, n, 8)) for n in (6, 2, 3))
   for kv in (k, v):  # three and two query heads for each key head
-    ours = [attention.attend(q, kv, 2 * kv, seen) for seen in masks]
-    theirs = [attention.given(q, kv, 2 * kv, seen) for seen in masks]
+    ours, theirs = ([jax.jit(way)(q, kv, 2 * kv, seen) for seen in masks]
+                    for way in (attention.attend, attention.given))  # fmt: skip
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
   assert np.abs(ours[0] - ours[3]).max() > 0.1, "masks matter"
   low = [x.astype(jnp.bfloat16) for x in (q, k, k)]
-  ours, theirs = attention.attend(*low), attention.given(*low)
+  ours, theirs = jax.jit(attention.attend)(*low), jax.jit(attention.given)(*low)
   assert ours.dtype == theirs.dtype == jnp.bfloat16
   np.testing.assert_allclose(np.float32(theirs), np.float32(ours), atol=0.03)
   asked = []
@@ -203,11 +203,11 @@ def test_the_slope_of_the_gate_is_that_of_silu_to_second_order_and_at_large_numb
   plain = lambda g, u: jax.nn.silu(g) * u
   for order in (lambda f: f, lambda f: jax.grad(lambda g, u: jnp.sum(f(g, u)), (0, 1)),
                 lambda f: jax.jacfwd(jax.grad(lambda g, u: jnp.sum(f(g, u)), (0, 1)), (0, 1))):  # fmt: skip
-    found, wanted = (order(f)(gate, up) for f in (transformer.gated, plain))
+    found, wanted = (jax.jit(order(f))(gate, up) for f in (transformer.gated, plain))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-6), found, wanted)
   half = gate.astype(jnp.bfloat16)
-  low = jax.grad(lambda g: jnp.sum(transformer.gated(g, jnp.ones_like(g)).astype(jnp.float32)))(half)
-  np.testing.assert_allclose(low.astype(jnp.float32), jax.vmap(jax.grad(jax.nn.silu))(gate), atol=4e-3)
+  low = jax.jit(jax.grad(lambda g: jnp.sum(transformer.gated(g, jnp.ones_like(g)).astype(jnp.float32))))(half)
+  np.testing.assert_allclose(low.astype(jnp.float32), jax.jit(jax.vmap(jax.grad(jax.nn.silu)))(gate), atol=4e-3)
 
 
 @pytest.mark.parametrize("remat", [False, True])
@@ -294,7 +294,7 @@ def test_a_token_sees_a_window_and_through_two_blocks_two_of_them():
   moved = abs(before - after).max(-1) > 1e-5
   np.testing.assert_array_equal(moved, np.array([[False, True, True, True, False, False]] * 2))
   wide = transformer.model(13, 16, 2, 4, 2, 12, window=6)
-  np.testing.assert_allclose(wide.apply(params(), IDS).logits, run(params(), IDS).logits, atol=5e-6)
+  np.testing.assert_allclose(jax.jit(wide.apply)(params(), IDS).logits, run(params(), IDS).logits, atol=5e-6)
 
 
 def test_heads_of_their_own_size_and_biases_of_queries_keys_and_values(key):

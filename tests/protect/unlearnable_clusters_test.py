@@ -56,7 +56,7 @@ def subject(data):
   opt = tx.init(params)
   for _ in range(60):
     params, opt = train(params, opt)
-  assert float((model.apply(params, x).logits.argmax(1) == y).mean()) > 0.9
+  assert float((jax.jit(model.apply)(params, x).logits.argmax(1) == y).mean()) > 0.9
   return Subject(model, params)
 
 
@@ -82,7 +82,7 @@ def kl_and_redirect(subject, state, image, labels, whole):
   kl, redirect = [], []
   for i in range(K):
     moved = publish.add(image, whole[i])
-    features = np.asarray(subject.model.apply(subject.params, jnp.asarray(moved)).features, np.float64)
+    features = np.asarray(jax.jit(subject.model.apply)(subject.params, jnp.asarray(moved)).features, np.float64)
     q, p = soft(centers[(i + 1) % K]), soft(features)
     kl.append((q * (np.log(q) - np.log(p))).sum(1).mean())
     nearest = ((features[labels == i][:, None] - centers) ** 2).sum(-1).argmin(1)

@@ -24,12 +24,12 @@ def test_cross_entropy_of_labels_is_minus_the_log_probability():
 
 def test_the_slope_of_cross_entropy_is_softmax_minus_one_hot_and_has_a_slope_itself():
   logits, labels, along = jnp.asarray(LOGITS[0]), jnp.asarray(IDS[0]), jnp.asarray(LOGITS[1])
-  slope = jax.grad(lambda z: losses.cross_entropy(z, labels).sum())
+  slope = jax.jit(jax.grad(lambda z: losses.cross_entropy(z, labels).sum()))
   p = np.exp(log_softmax(LOGITS[0]))
   np.testing.assert_allclose(slope(logits), p - np.eye(5)[IDS[0]], atol=1e-6)
   v = np.asarray(along, np.float64)
   wanted = p * (v - (p * v).sum(-1, keepdims=True))
-  np.testing.assert_allclose(jax.jvp(slope, (logits,), (along,))[1], wanted, atol=1e-6)
+  np.testing.assert_allclose(jax.jit(lambda x, v: jax.jvp(slope, (x,), (v,))[1])(logits, along), wanted, atol=1e-6)
 
 
 def test_soft_targets_give_the_mixture_of_the_hard_losses():
@@ -82,7 +82,7 @@ def test_the_slope_of_the_divergence_is_that_of_its_definition_and_exactly_zero_
     log_p, log_q = jax.nn.log_softmax(p), jax.nn.log_softmax(q)
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q))
 
-  got, want = (jax.grad(fn, (0, 1))(p, q) for fn in (lambda p, q: losses.kl(p, q).sum(), plain))
+  got, want = (jax.jit(jax.grad(fn, (0, 1)))(p, q) for fn in (lambda p, q: losses.kl(p, q).sum(), plain))
   for a, b in zip(got, want):
     np.testing.assert_allclose(a, b, atol=1e-5)
   assert not np.any(jax.grad(lambda q: losses.kl(p, q).sum())(p))
