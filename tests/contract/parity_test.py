@@ -205,16 +205,16 @@ def test_the_comparison_catches_means_of_means_and_doubled_sums(step, mode):
 def test_model_state_is_the_mean_over_devices_by_what_each_saw(mode):
   many, _ = trajectory(classify, pictures, mode, 2, 16)
   procedure = descend(classify, optax.sgd(0.5), start=start, finish=None, batch=None, steps=STEPS)
-  state = procedure.init(jax.random.key(0), None)
+  state, step, look = procedure.init(jax.random.key(0), None), jax.jit(procedure.step), jax.jit(classify)
   for t in range(STEPS):
     batch, parts, weights = pictures(t), [], []
     for rows in (slice(0, 8), slice(8, 16)):
       part = {name: x[rows] for name, x in batch.items()}
-      terms, new = classify(state.params, state.state, state.frozen, jax.tree.map(jnp.asarray, part), None)
+      terms, new = look(state.params, state.state, state.frozen, part, None)
       parts.append(np.asarray(new["mean"]))
       weights.append(float(terms["fit"].weight + terms["stay"].weight))
     wanted = np.average(parts, axis=0, weights=weights).astype(np.float32)
-    state = procedure.step(state, batch)[0]._replace(state={"mean": jnp.asarray(wanted)})
+    state = step(state, batch)[0]._replace(state={"mean": jnp.asarray(wanted)})
   np.testing.assert_allclose(many.state["mean"], wanted, atol=1e-6)
 
 

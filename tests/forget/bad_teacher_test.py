@@ -59,6 +59,6 @@ def test_the_temperature_may_be_traced_and_must_be_positive(pictures):
     return method.step(method.init(jax.random.key(0), pictures), method.batch(0, pictures, 0))[1]["loss"]
 
   both = jax.jit(jax.vmap(run))(jnp.array([1.0, 4.0]))
-  assert both[1] < both[0] and float(both[0]) == pytest.approx(float(run(1.0)), rel=1e-4)
+  assert both[1] < both[0] and float(both[0]) == pytest.approx(float(jax.jit(lambda: run(1.0))()), rel=1e-4)
   with pytest.raises(Invalid, match="method.temperature = 0"):
     bad_teacher.method(temperature=0)

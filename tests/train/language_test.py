@@ -63,7 +63,7 @@ def test_scores_are_means_over_target_tokens_whatever_the_chunks(size):
 def test_the_loss_is_a_mean_over_tokens_and_not_over_sequences():
   params, _ = MODEL.init(jax.random.key(1), None)
   batch = {"train": {k: jnp.asarray(DATA.arrays[k][:30]) for k in ("ids", "mask")}}
-  term = language.objective(MODEL)(params, {}, {}, batch, jax.random.key(0))[0]["train"]
+  term = jax.jit(language.objective(MODEL))(params, {}, {}, batch, jax.random.key(0))[0]["train"]
   wanted = language.token_scores(MODEL, params, {}, DATA, ("train",))["train_nll"]
   np.testing.assert_allclose(term.total / term.weight, wanted, rtol=1e-5)
   assert float(term.weight) == DATA.arrays["mask"][:30].sum()
@@ -82,7 +82,8 @@ def test_tokens_before_the_last_target_count_as_asked_and_padding_never():
   np.testing.assert_allclose(language.weights(mask, 0.2), wanted, rtol=1e-6)
   assert np.array_equal(language.weights(mask), mask)
   params, _ = MODEL.init(jax.random.key(1), None)
-  term = language.objective(MODEL, prompt=0.2)(params, {}, {}, {"train": {"ids": ids, "mask": mask}}, jax.random.key(0))
+  objective = jax.jit(language.objective(MODEL, prompt=0.2))
+  term = objective(params, {}, {}, {"train": {"ids": ids, "mask": mask}}, jax.random.key(0))
   logp = np.asarray(jax.nn.log_softmax(params["table"]))[np.asarray(ids)[:, :-1], np.asarray(ids)[:, 1:]]
   np.testing.assert_allclose(term[0]["train"].total, -(logp * np.array(wanted)[:, 1:]).sum(), rtol=1e-5)
 

@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_named(kw, words):
 
 
 def test_the_mask_silences_samples():
-  terms = supervised.objective(MODEL)
+  terms = jax.jit(supervised.objective(MODEL))
   params, state = MODEL.init(jax.random.key(0), DATA.arrays["image"][:1])
   batch = {"image": DATA.arrays["image"][:6], "label": DATA.arrays["label"][:6], "mask": np.float32([1, 1, 1, 0, 0, 0])}
   half = {name: x[:3] for name, x in batch.items()}
