@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import pytest
 
 from configs import common
+from tests.contract.gathered import over
 from ue_jax.core import build
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -98,7 +99,7 @@ def test_all_configs_build_without_jax(built):
   assert built["heavy"] == [], "configs import ml_collections only"
 
 
-@pytest.mark.parametrize("case", CASES)
+@over("case", CASES)
 def test_a_config_holds_no_none_and_is_a_pure_function(built, case):
   found = built["configs"][case]
   assert found["none"] == [], "use config_dict.placeholder(type), or leave the field out"
@@ -106,7 +107,7 @@ def test_a_config_holds_no_none_and_is_a_pure_function(built, case):
   assert found["config"].get("data"), "an experiment begins with data"
 
 
-@pytest.mark.parametrize("case", CASES)
+@over("case", CASES)
 def test_every_field_of_a_stage_is_an_argument_of_its_factory(built, case):
   found = list(stages(built["configs"][case]["config"]))
   assert found, "no stage at all"
@@ -133,7 +134,7 @@ def test_a_config_without_the_sizes_of_released_models_refuses_them():
           module.get_config(arg)
 
 
-@pytest.mark.parametrize("case", CASES)
+@over("case", CASES)
 def test_the_experiment_plans_every_config(built, case):
   from experiments import plan
 
@@ -146,7 +147,7 @@ def test_the_experiment_plans_every_config(built, case):
     seen.add(hash)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@over("path", PATHS)
 def test_a_config_says_what_it_is_how_to_run_it_and_what_to_expect(path):
   text = (ROOT / path).read_text()
   assert text.startswith('"""'), "begin with a docstring"

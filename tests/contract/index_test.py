@@ -1,21 +1,26 @@
 """The index of papers is complete, honest and current."""
 
 import ast
+import functools
 import pathlib
 
-import pytest
-
+from tests.contract.gathered import over
 from ue_jax.core import build
 from ue_jax.report import papers, results
 
 ROOT = pathlib.Path(__file__).parents[2]
-ROWS = pytest.mark.parametrize("row", papers.PAPERS, ids=lambda row: row.id)
+ROWS = over("row", papers.PAPERS, ids=lambda row: row.id)
 ROOMS = ("protect", "cluster", "forget", "audit", "parallel")
 RECORDED = ROOT / "docs" / "results"
 
 
 def modules(row):
   return (row.module, *row.also)
+
+
+@functools.cache
+def recorded():
+  return results.read_all(RECORDED)  # reading checks that each is complete
 
 
 def docstring(path):
@@ -58,15 +63,14 @@ def test_what_is_on_disk_is_not_called_planned(row):
 
 @ROWS
 def test_verified_rows_have_a_recorded_result_and_only_they(row):
-  recorded = [r for r in results.read_all(RECORDED) if r.paper == row.id]
   if row.status == "verified":
-    assert recorded, f"no result in docs/results names the paper '{row.id}'"
+    assert any(r.paper == row.id for r in recorded()), f"no result in docs/results names the paper '{row.id}'"
 
 
 def test_every_recorded_result_is_complete_and_names_a_paper_a_module_or_a_config():
   words = {row.id for row in papers.PAPERS} | {name.rpartition(".")[2] for name in build.modules()}
   words |= {path.stem for path in (ROOT / "configs").glob("*/*.py")}
-  for result in results.read_all(RECORDED):  # reading checks that it is complete
+  for result in recorded():
     assert result.paper in words, result.name
 
 

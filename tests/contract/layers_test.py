@@ -3,7 +3,7 @@
 import ast
 import pathlib
 
-import pytest
+from tests.contract.gathered import over
 
 ROOT = pathlib.Path(__file__).parents[2]
 CORE, MIDDLE = {"core"}, {"core", "parallel", "models", "data"}
@@ -38,7 +38,7 @@ def name(path):
   return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@over("path", FILES, ids=name)
 def test_a_file_imports_from_its_own_room_and_from_lower_floors_only(path):
   where = path.relative_to(ROOT).as_posix()
   room = where.split("/")[1] if where.startswith("ue_jax/") else where.split("/")[0]

@@ -1,12 +1,12 @@
 """The signature is the schema: what every factory and every public function looks like, over all that is on disk."""
 
 import ast
+import functools
 import importlib
 import inspect
 import pathlib
 
-import pytest
-
+from tests.contract.gathered import over
 from ue_jax.core import build
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -21,10 +21,15 @@ def name(path):
   return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
+@functools.cache
+def syntax(path):
+  return ast.parse(path.read_text())
+
+
 def public_functions(path):
   """Functions at the top of the file whose name does not begin with an underscore."""
   kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-  found = [n for n in ast.parse(path.read_text()).body if isinstance(n, kinds) and not n.name.startswith("_")]
+  found = [n for n in syntax(path).body if isinstance(n, kinds) and not n.name.startswith("_")]
   return [n for n in found if n.name != "get_config"]  # what there is to say of it is said by its file
 
 
@@ -33,12 +38,12 @@ def arguments(function):
   return [x.arg for x in (*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg)))]
 
 
-@pytest.mark.parametrize("module", MODULES)
+@over("module", MODULES)
 def test_every_module_can_be_imported_and_says_what_it_is(module):
   assert (importlib.import_module(f"ue_jax.{module}").__doc__ or "").strip()
 
 
-@pytest.mark.parametrize("kind, module", FACTORIES, ids=lambda x: x)
+@over("kind, module", FACTORIES)
 def test_hyper_parameters_of_a_factory_are_keyword_arguments_with_defaults(kind, module):
   factory = build.find(kind, module)
   for key, parameter in inspect.signature(factory).parameters.items():
@@ -47,12 +52,12 @@ def test_hyper_parameters_of_a_factory_are_keyword_arguments_with_defaults(kind,
       assert key in INJECTED, f"{module}.{kind} needs '{key}': give it a default"
 
 
-@pytest.mark.parametrize("kind, module", FACTORIES, ids=lambda x: x)
+@over("kind, module", FACTORIES)
 def test_a_factory_lives_in_the_module_that_offers_it(kind, module):
   assert build.find(kind, module).__module__ == f"ue_jax.{module}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@over("path", FILES, ids=name)
 def test_every_public_function_has_a_summary_line(path):
   for node in public_functions(path):
     lines = (ast.get_docstring(node) or "").splitlines()
@@ -61,17 +66,17 @@ def test_every_public_function_has_a_summary_line(path):
     assert len(lines) == 1 or not lines[1].strip(), f"{node.name}: an empty line follows the summary"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@over("path", FILES, ids=name)
 def test_a_random_key_is_called_key(path):
-  for node in ast.walk(ast.parse(path.read_text())):
+  for node in ast.walk(syntax(path)):
     if isinstance(node, (ast.FunctionDef, ast.Lambda)):
       bad = [a for a in arguments(node) if a in ("rng", "rngs", "prng", "rng_key", "random_key", "prng_key")]
       assert not bad, f"line {node.lineno}: call it 'key'"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@over("path", FILES, ids=name)
 def test_nothing_is_swallowed_left_open_or_loaded_unsafely(path):
-  for node in ast.walk(ast.parse(path.read_text())):
+  for node in ast.walk(syntax(path)):
     if isinstance(node, ast.ExceptHandler):
       assert node.type is not None, f"line {node.lineno}: bare except"
       silent = len(node.body) == 1 and isinstance(node.body[0], ast.Pass)
@@ -94,10 +99,9 @@ def own_lines(function):
   return length(body) - length(inner)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@over("path", FILES, ids=name)
 def test_files_and_bodies_stay_short(path):
-  text = path.read_text()
-  assert text.count("\n") <= 400, "split the file"
-  for node in ast.walk(ast.parse(text)):
+  assert path.read_text().count("\n") <= 400, "split the file"
+  for node in ast.walk(syntax(path)):
     if isinstance(node, ast.FunctionDef):
       assert own_lines(node) <= 60, f"{node.name} is long"
