@@ -32,7 +32,7 @@ def tables(record: str) -> list[list[list[str]]]:
 
 @pytest.mark.parametrize("record, requests", [
   ("vision_grid_small.json", ("tenth", "digit")), ("vision_grid_cifar.json", ("",)),
-  ("representation_transfer.json", ("",)), ("u_lira_small.json", ("",)),
+  ("representation_transfer.json", ("",)), ("u_lira_small.json", ("",)), ("gkt_small.json", ("",)),
 ])  # fmt: skip
 def test_the_tables_are_the_record(record, requests):
   figures = json.loads((PLACE / record).read_text(encoding="utf-8"))["figures"]
@@ -155,6 +155,15 @@ def test_every_method_of_the_grid_is_nearer_than_nothing_and_but_two_and_the_foi
     bar = min(gaps.pop(name) for name in ("original", "weight_noise", "weight_noise_mild"))
     assert len(gaps) > 23 and {name for name, gap in gaps.items() if gap >= bar} == foils
     assert all(gap < nothing for gap in gaps.values())
+
+
+def test_a_class_goes_without_a_picture_on_every_seed_and_comes_back_where_the_page_says_so():
+  gap = {name: value for name, value in json.loads((PLACE / "gkt_small.json").read_text())["each"].items()
+         if name.endswith("/gap")}  # fmt: skip
+  assert all(len(seeds) == 3 for seeds in gap.values())
+  assert max(gap["gkt/gap"] + gap["plain/gap"]) < 0.01
+  controls = ("original", "weight_noise", "weight_noise_large", "longer", "released")
+  assert min(value for name in controls for value in gap[f"{name}/gap"]) > 0.4
 
 
 def test_every_method_of_the_grid_keeps_nine_tenths_of_what_is_kept_of_a_tenth_on_every_seed():

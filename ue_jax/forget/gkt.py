@@ -17,8 +17,8 @@ release has convolutions alone. The generator is `models.from_latent`. The relea
 class to forget has it.
 
 Pitfall: what comes through may still say up to `gate` of the class, and attention copies features, so a class can be
-known again that was never shown. A smaller gate, and no attention, hold against it. `configs/forget/vision_grid.py` has
-figures.
+known again that was never shown. A smaller gate, fewer rounds and no attention hold against it: `configs/forget/gkt.py`
+has figures.
 
 Departures: the release halves the student's rate by its accuracy on pictures that are kept, which are data, and goes
 back to an older generator where nothing comes through for long; here rates follow `schedule`, and updates for which
