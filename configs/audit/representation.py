@@ -24,6 +24,11 @@ original. In brackets the CKA to the reference in another implementation of the 
   scar               .00 /  .00   .977 / .974   .924 / .924                  .867  / .890     .99 /  .99
   scar_retain        .00 /  .00   .983 / .980   .924 / .922                  .842  / .863    1.00 / 1.00
   pcu                .03 /  .02   .983 / .977   .311 / .329                  .206  / .241     .95 /  .97
+  spkd               .00 /  .00   .972 / .960   .872 / .887                  .897  / .913     .99 /  .97
+  rkd                .00 /  .00   .966 / .957   .872 / .889                  .905  / .919     .98 /  .97
+  akd                .00 /  .00   .977 / .972   .914 / .889                  .929  / .904     .99 /  .99
+  kd                 .00 /  .00   .972 / .969   .884 / .892                  .918  / .928     .99 /  .99
+  pl_spkd            .00 /  .00   .980 / .977   .898 / .897                  .972  / .966    1.00 / 1.00
   random_labels      .31 /  .13   .969 / .977   .634 / .608  (.645 / .662)   .743  / .806     .48 /  .78
   gradient_ascent    .30 /  .37   .795 / .824   .834 / .807  (.717 / .740)   .994  / .993     .34 /  .28
   weight_noise       .98 /  .95   .923 / .935   .806 / .833                  .990  / .988     .00 /  .00
@@ -48,6 +53,15 @@ AGL: for `scar` rates of 1e-3 and 5e-3, `pull` and `alpha` of 1 and 5, 1 and 1, 
 (at best .971 with noise, .990 with shuffled pictures, .999 with what is kept); for `pcu` rates of 1e-3 and 3e-3,
 `project` of 1 and 3, for 100, 200 and 400 steps (.34 to .978).
 
+`spkd`, `rkd`, `akd` and `kd` are the audit's distillations after ascent (`forget.distill`), `pl_spkd` is one after
+pseudo labels. All pass the accuracies and stay nearer to the original than a second training does; `akd` comes nearest
+of them to the reference (.901 on the mean), short of `duck` and `scar` (.924). They were chosen on seeds 10 to 13 by
+the mean gap of UA, RA, TA and MIA, ten passes each way: SGD at rates of 3e-4, 1e-3 and 3e-3, for ascent also SGD at 1.4e-3
+and 2e-3 and Adam at 1e-4, 3e-4 and 1e-3, with `alpha` 10 and 3000 of similarities, 10 and 1 of features and outputs, 10
+of relations: least gaps .005, .005, .001, .002 and .001 (nothing: .501). With SGD no ascent forgets and keeps: at 1e-3
+UA is below .23, at 3e-3 RA below .9 (least gaps .08 to .18). Similarities and relations say next to nothing at that
+`alpha`: `spkd` and `rkd` have one and the same mean gap. These five rows were measured apart from the record.
+
 Another task: the features are read on pictures of classes that nobody trained on. `transfer`: digits 0 to 6 are trained
 on, 7 to 9 are the other task (and the same three of MNIST, shrunk to 8x8), and the three classes are forgotten that the
 original says most often of it (`forget.similar`); `transfer_other` forgets 0, 2 and 4 instead. `cifar`: CIFAR-100 is
@@ -63,6 +77,9 @@ least as far from the reference as the original (CKA .71, where a second trainin
 but for a hair. At `transfer_other` training again changes less (the original .781, a second training .903), and
 `pseudo_label` passes the accuracies, too. `cifar` was not run.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -113,6 +130,7 @@ def get_config(arg: str = "") -> ConfigDict:
     pcu=dict(
       name="forget.pcu", project=3.0, steps=pick(tiny=200, small=400, full=4000, cifar=4000), rate=3e-3,
     ),
+    **distilled(pick),
     random_labels=dict(name="forget.random_labels", steps=more, rate=1e-3),
     gradient_ascent=dict(name="forget.gradient_ascent", steps=12, rate=1e-3, forget_batch=64),
   )
@@ -125,6 +143,18 @@ def get_config(arg: str = "") -> ConfigDict:
   elif size in MORE:
     _on_digits(config, alike=size == "transfer")
   return config
+
+
+def distilled(pick: Callable[..., Any]) -> dict:
+  """The rows of `forget.distill`; a pass is one over each set."""
+  passes = dict(
+    name="forget.distill", forget_steps=pick(tiny=6, full=78, cifar=78), retain_steps=pick(tiny=14, full=703, cifar=703)
+  )
+  adam = dict(passes, optimizer="adam", rate=3e-4)
+  return dict(
+    spkd=adam, rkd=dict(adam, distil="relation"), akd=dict(adam, distil="features", rate=1e-3),
+    kd=dict(adam, distil="outputs"), pl_spkd=dict(passes, forget="pseudo_label", rate=3e-3),
+  )  # fmt: skip
 
 
 def _on_cifar(config: ConfigDict) -> None:
