@@ -5,7 +5,7 @@ Paper: Chundawat, Tarun, Mandal and Kankanhalli, "Zero-Shot Machine Unlearning",
 there. The digit 0 is forgotten.
 
   python -m experiments.run --config configs/forget/gkt.py:tiny  --workdir runs/gkt  # half a minute
-  python -m experiments.run --config configs/forget/gkt.py:small --workdir runs/gkt  # 3 seeds, two minutes
+  python -m experiments.run --config configs/forget/gkt.py:small --workdir runs/gkt  # 3 seeds, 3 minutes
   python -m experiments.run --config configs/forget/gkt.py       --workdir runs/gkt --config.data.path=DIR
 
 Rows: `gkt` has a gate of 1e-4 and attention at both blocks, `plain` no attention, `longer` three times the rounds,
