@@ -10,7 +10,13 @@ from ue_jax.defend import sharpen
 
 RNG = np.random.default_rng(0)
 X = RNG.random((6, 9, 2)).astype(np.float32)
-KERNELS = jax.jit(jax.vmap(lambda key: sharpen.kernel(key, 2.5, 0.25)))(jax.random.split(jax.random.key(0), 500))
+
+
+@pytest.fixture(scope="module")
+def kernels():
+  """Five hundred draws."""
+  draw = jax.jit(jax.vmap(lambda key: sharpen.kernel(key, 2.5, 0.25)))
+  return np.asarray(draw(jax.random.split(jax.random.key(0), 500)))
 
 
 def test_the_dct_is_orthogonal_and_that_of_scipy():
@@ -36,8 +42,7 @@ def test_the_lowest_coefficients_are_kept_and_no_other():
   assert radius[kept].max() <= radius[~kept].min()
 
 
-def test_kernels_sharpen_keep_brightness_and_differ():
-  kernels = np.asarray(KERNELS)
+def test_kernels_sharpen_keep_brightness_and_differ(kernels):
   np.testing.assert_allclose(kernels.sum((1, 2)), 1, atol=1e-5)
   around = kernels.reshape(500, 9)[:, [0, 1, 2, 3, 5, 6, 7, 8]]
   assert around.max() <= 0 and around.std(0).min() > 0.05
@@ -46,8 +51,8 @@ def test_kernels_sharpen_keep_brightness_and_differ():
   assert abs(middles.mean() - 2.5) < 0.05
 
 
-def test_sharpening_is_correlation_with_repeated_edges_cut_to_the_range():
-  weights = np.asarray(KERNELS[0])
+def test_sharpening_is_correlation_with_repeated_edges_cut_to_the_range(kernels):
+  weights = kernels[0]
   found = sharpen.sharpen(jnp.asarray(X), jnp.asarray(weights))
   padded = np.pad(X, ((1, 1), (1, 1), (0, 0)), mode="edge")
   direct = np.array([[np.einsum("ij,ijc", weights, padded[i : i + 3, j : j + 3]) for j in range(9)] for i in range(6)])
