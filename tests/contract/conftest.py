@@ -197,17 +197,19 @@ class Walk:
   """Two steps of a procedure on its tiny problem, and what was seen on the way."""
 
   def __init__(self, procedure, problem):
-    self.procedure, self.problem, self.traces = procedure, problem, 0
-    self.step = quick(self._counted)
+    self.procedure, self.problem, self._count = procedure, problem, 0
+    self.traced = jax.jit(self._counted)  # may be used within other programs: it is traced once for all of them
+    self.step = quick(lambda state, batch: self.traced(state, batch))
     self.batches = [jax.device_put(procedure.batch(0, problem, t)) for t in range(max(procedure.steps, 3))]
     self.states, self.metrics = [procedure.init(jax.random.key(0), problem)], []
     for batch in self.batches[:2]:
       state, metrics = self.step(self.states[-1], batch)
       self.states.append(state)
       self.metrics.append(metrics)
+    self.traces = self._count  # of these two steps, whatever else is made of it later
 
   def _counted(self, state, batch):
-    self.traces += 1
+    self._count += 1
     return self.procedure.step(state, batch)
 
   def again(self):

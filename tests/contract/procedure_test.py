@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.contract.gathered import over
 from ue_jax.core import build, tree
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.tally import Tally
@@ -12,6 +13,7 @@ from ue_jax.core.tally import Tally
 KINDS = ("protect", "defend", "train", "select", "method", "attack", "cluster", "measure")
 FOUND = [(kind, module) for kind in KINDS for module in build.factories(kind)]
 every = pytest.mark.parametrize("kind, module", FOUND, ids=lambda x: x)
+all_of_them = over("kind, module", FOUND)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def test_arrows_of_many_kinds_were_found():
   assert {kind for kind, _ in FOUND} >= {"protect", "defend", "train", "method", "attack", "cluster", "measure"}
 
 
-@every
+@all_of_them
 def test_a_factory_returns_a_procedure(workshop, kind, module):
   for built in workshop.built(kind, module):
     procedure = built.procedure
@@ -37,7 +39,7 @@ def test_a_factory_returns_a_procedure(workshop, kind, module):
     assert isinstance(procedure.convolutional, bool)
 
 
-@every
+@all_of_them
 def test_the_state_is_a_named_tuple_of_arrays_with_key_and_step(walks, kind, module):
   for walk in walks(kind, module).values():
     for t, state in enumerate(walk.states):
@@ -46,7 +48,7 @@ def test_the_state_is_a_named_tuple_of_arrays_with_key_and_step(walks, kind, mod
       assert state.step.dtype == jnp.int32 and int(state.step) == t
 
 
-@every
+@all_of_them
 def test_tree_shapes_and_dtypes_stay_fixed(walks, kind, module):
   for walk in walks(kind, module).values():
     for state in walk.states[1:]:
@@ -56,13 +58,13 @@ def test_tree_shapes_and_dtypes_stay_fixed(walks, kind, module):
     assert tree.shapes(walk.batches[0]) == tree.shapes(walk.batches[1]), "batches are all of one shape"
 
 
-@every
+@all_of_them
 def test_the_second_step_compiles_nothing(walks, kind, module):
   for walk in walks(kind, module).values():
     assert walk.traces == 1
 
 
-@every
+@all_of_them
 def test_everything_stays_finite(walks, kind, module):
   for walk in walks(kind, module).values():
     for where in (*walk.states, *walk.metrics):
@@ -72,7 +74,7 @@ def test_everything_stays_finite(walks, kind, module):
           assert x.dtype != np.float64, f"{name}: no float64 on the device"
 
 
-@every
+@all_of_them
 def test_metrics_are_flat_tallies_or_arrays(walks, kind, module):
   for walk in walks(kind, module).values():
     for name, metric in walk.metrics[0].items():
@@ -91,7 +93,7 @@ def test_the_same_key_gives_the_same_bits(walks, kind, module):
       assert tree.fingerprint(seen) == tree.fingerprint(metrics), "metrics"
 
 
-@every
+@all_of_them
 def test_a_batch_is_a_pure_function_of_seed_and_step(walks, kind, module):
   for walk in walks(kind, module).values():
     for t in (2, 0):  # out of order: nothing may depend on what was drawn before
@@ -106,7 +108,7 @@ def test_two_seeds_run_in_one_vmap(walks, quick_jit, kind, module):
       continue
     states = [walk.procedure.init(jax.random.key(seed), walk.problem) for seed in (0, 1)]
 
-    def run(states, batch, step=walk.procedure.step):  # one program, and none for every shape that is stacked
+    def run(states, batch, step=walk.traced):  # one program, and none for every shape that is stacked
       return jax.vmap(step, in_axes=(0, None))(jax.tree.map(lambda *each: jnp.stack(each), *states), batch)[0]
 
     both = {name: np.asarray(x, np.float64) for name, x in leaves(quick_jit(run)(states, walk.batches[0])).items()}
