@@ -51,6 +51,27 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers and subprocesses fi
 import jax  # noqa: E402 (after the settings)
 import pytest  # noqa: E402
 
+
+def share_contexts(programs=32):
+  """Lets so many programs be lowered in one MLIR context: to load all dialects anew takes a fifth of a small program's
+  time. A context goes with the last of its programs, so that nothing grows."""
+  from jax._src.interpreters import mlir
+
+  make, held, left = getattr(mlir, "make_ir_context", None), None, 0
+
+  def context():
+    nonlocal held, left
+    if left == 0:
+      held, left = make(), programs
+    left -= 1
+    return held
+
+  if make is not None:  # no public name: without it the tests take longer
+    mlir.make_ir_context = context
+
+
+if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+  share_contexts()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 gc.set_threshold(50_000, 20, 20)  # tracing makes many objects and little garbage, and JAX clears caches at every search
 
