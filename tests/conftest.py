@@ -17,7 +17,7 @@ import tempfile
 
 LONG = (  # few tests, and much to do
   "audit/representation_test.py", "defend/d_vae_test.py", "experiments/llama_test.py",
-  "experiments/reliability_test.py",
+  "experiments/reliability_test.py", "forget/baselines_test.py",
 )  # fmt: skip
 
 
