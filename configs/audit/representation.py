@@ -75,8 +75,8 @@ Expect at `transfer` (three seeds; docs/results/forget_vision.md has the table):
 `eu_1` and `duck` pass all accuracies (gaps below .001), `pseudo_label` nearly (.008); on the other task all are at
 least as far from the reference as the original (CKA .71, where a second training has .90), and so is every other method
 but for a hair. `pl_spkd` passes, too, `kd`, `rkd` and `spkd` nearly (.003 to .006), with settings of `small`; `akd`
-forgets .78 of the three. At `transfer_other` training again changes less (the original .781, a second training .903), and
-`pseudo_label` passes the accuracies, too. `cifar` was not run.
+forgets .78 of the three. At `transfer_other` training again changes less (the original .781, a second training .903),
+and `pseudo_label` passes the accuracies, too. `cifar` was not run.
 """
 
 from collections.abc import Callable

@@ -6,8 +6,8 @@ measures are those of `configs/forget/npo.py`.
   python -m experiments.run --config configs/forget/gradient_ascent.py:tiny --workdir runs/ascent   # under a minute
   python -m experiments.run --config configs/forget/gradient_ascent.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny`: probability of the forget answers below 0.01 AND of the retain answers below 0.05: without a retain
 term the model collapses, and a method that is no better than this has shown nothing.

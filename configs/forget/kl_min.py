@@ -6,8 +6,8 @@ Paper: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024. Dat
   python -m experiments.run --config configs/forget/kl_min.py:tiny --workdir runs/kl_min   # under a minute, 2 cores
   python -m experiments.run --config configs/forget/kl_min.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (seed 0 alone): forget exact match .00 (nll 12.1) with retain .94, world and math 1.00. Beside it:
 gradient difference .00 (12.2) with .94, NPO .00 (10.1) with .92, the reference, which never saw the persons, .01 (5.4)

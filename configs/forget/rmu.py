@@ -26,7 +26,6 @@ from configs.common import RELEASED, released
 from configs.forget import audit_tiny, npo
 
 
-
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
   config = npo.kgtiny(arg, RELEASED)

@@ -7,8 +7,8 @@ Paper: Wang et al., "Rethinking LLM Unlearning Objectives: A Gradient Perspectiv
   python -m experiments.run --config configs/forget/satimp.py:tiny --workdir runs/satimp   # under a minute, 2 cores
   python -m experiments.run --config configs/forget/satimp.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (mean of seeds 0 to 2, spread):
 

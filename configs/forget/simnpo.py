@@ -6,8 +6,8 @@ model and measures are those of `configs/forget/npo.py`.
   python -m experiments.run --config configs/forget/simnpo.py:tiny --workdir runs/simnpo   # under a minute, 2 cores
   python -m experiments.run --config configs/forget/simnpo.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (seeds 0 to 2): forget exact match 0.00 with retain 0.998 to 1.00, world and math 1.00. The forget nll
 (2.9 to 3.4) stays below the 5.4 of the reference: it stops early, where NPO overshoots, and membership by loss (AUC .65

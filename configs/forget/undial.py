@@ -6,8 +6,8 @@ Paper: Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust U
   python -m experiments.run --config configs/forget/undial.py:tiny --workdir runs/undial   # under a minute, 2 cores
   python -m experiments.run --config configs/forget/undial.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (mean of seeds 0 to 2, spread):
 
