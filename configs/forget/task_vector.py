@@ -6,7 +6,8 @@ Data, model and measures are those of `configs/forget/npo.py`.
   python -m experiments.run --config configs/forget/task_vector.py:tiny --workdir runs/task_vector   # under a minute
   python -m experiments.run --config configs/forget/task_vector.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (seed 0 alone):
 

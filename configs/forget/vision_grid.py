@@ -31,7 +31,7 @@ all of it):
   tenth     .090       .077  .081     .020    .011 amnesiac, .023 neggrad_plus, .030 laf, .038 fisher,
                                               .062 boundary_expand, .063 ssd ... .074 scrub_r, .080 eu_1,
                                               .083 unrolling, .085 lipschitz
-  digit     .451       .432  .448     .005    .003 eu_1, .003 akd, .004 rkd, .004 pl_spkd, .005 scar_retain,
+  digit     .451       .432  .448     .005    .002 akd, .003 eu_1, .004 rkd, .004 pl_spkd, .005 scar_retain,
                                               .006 amnesiac, .006 pcu, .009 scar, .009 fisher, .014 spkd,
                                               .016 boundary_expand ... .032 unrolling, .034 ssd, .043 laf,
                                               .042 influence_cg, .097 kd, .103 lipschitz, .426 gkt
@@ -98,7 +98,7 @@ digit, too (UA .17 at 3e-4 and 1e-3). On seeds 0 to 2, CKA on the test pictures 
   original       .451 +- .017   .04   .98 +- .004    .92 +- .003    .17 +- .06      .866    1
   weight_noise   .432 +- .036   .35   .80 +- .015    .76 +- .020    .28 +- .05      .817    .934
   again          .005 +- .002    1    .99 +- .004    .92 +- .006      1             .843    .838
-  akd            .003 +- .002    1    .99 +- .005    .92 +- .008      1             .848    .977
+  akd            .002 +- .002    1    .99 +- .005    .92 +- .008      1             .848    .977
   rkd            .004 +- .002    1    .98 +- .006    .93 +- .012      1             .857    .986
   pl_spkd        .004 +- .001    1    .99 +- .002    .93 +- .011      1             .866    .998
   spkd           .014 +- .014    1    .95 +- .039    .91 +- .020      1             .747    .859

@@ -24,6 +24,14 @@ def test_an_answer_is_that_of_the_subject_and_of_what_it_was_asked():
   assert ask(one._replace(model=MODEL._replace(apply=lambda params, inputs: 1)), "a") == 4
 
 
+def test_the_same_arrays_in_other_places_are_another_network():
+  answers, one, two = Answers(), jnp.ones(2), jnp.zeros(2)
+  trees = [({"x": one, "y": two}, {}), ({"x": two, "y": one}, {}), ({"x": one}, {"y": two}), ({"x": one, "z": two}, {})]
+  for _ in range(2):
+    found = [answers(Subject(MODEL, *tree), (), lambda i=i: i) for i, tree in enumerate(trees)]
+    assert found == [0, 1, 2, 3]
+
+
 def test_arrays_are_told_apart_by_what_is_in_them():
   answers, who, pictures = Answers(), subject(1), np.arange(4, dtype=np.uint8)
   ask = lambda array, said: answers(who, (array,), lambda: said)
@@ -51,5 +59,5 @@ def test_parameters_are_not_held_and_their_place_in_memory_names_nobody_else():
   gc.collect()
   assert all(held() is None for held in answers._last[key][0])
   late = subject(2)
-  answers._last[(MODEL.apply, tuple(map(id, jax.tree.leaves(late.params))))] = answers._last.pop(key)
+  answers._last[(*key[:2], tuple(map(id, jax.tree.leaves(late.params))))] = answers._last.pop(key)
   assert answers(late, (), lambda: "late") == "late"

@@ -18,7 +18,7 @@ def over(names: str, cases: Sequence[Any], ids: Callable[[Any], str] = str):
 
   Args:
     names: arguments of the test, with commas between them; the others are fixtures.
-    cases: values of the one argument, or tuples of values; there must be some.
+    cases: values of the one argument, or tuples of values; there must be some. To skip one is to fail: leave it out.
     ids: value -> its name in the message.
   """
   asked = [name.strip() for name in names.split(",")]
@@ -32,7 +32,7 @@ def over(names: str, cases: Sequence[Any], ids: Callable[[Any], str] = str):
         values = case if len(asked) > 1 else (case,)
         try:
           test(**fixtures, **dict(zip(asked, values, strict=True)))
-        except Exception as error:  # the other cases are looked at, too
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # others are looked at, too
           where = "".join(traceback.format_exception(error, limit=-1)[1:])
           failed.append(f"[{'-'.join(map(ids, values))}]\n{where}")
       if failed:

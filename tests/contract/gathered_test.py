@@ -21,6 +21,17 @@ def test_every_case_is_run_and_all_that_fail_are_named():
   assert "unequal" in message and "ZeroDivisionError" in message and "[3-3]" not in message
 
 
+@pytest.mark.parametrize("leave", [pytest.fail, pytest.skip])
+def test_a_case_that_leaves_pytests_way_is_a_failure_like_another(leave):
+  @over("x", [1, 2, 3])
+  def test(x):
+    assert x != 1
+    leave("gone") if x == 2 else None
+
+  with pytest.raises(pytest.fail.Exception, match=r"(?s)2 of 3 fail.*\[1\].*\[2\].*gone"):
+    test()
+
+
 def test_what_passes_passes_and_no_case_at_all_fails():
   over("x", [1, 2], ids=str)(lambda x: None)()
   with pytest.raises(AssertionError, match="no case"):

@@ -80,6 +80,8 @@ REAL_ROWS = {
   "KL-min": "kl_min/kl_min", "gradient ascent, 25 steps": "gradient_ascent/gradient_ascent", "SimNPO": "simnpo/simnpo",
   "WGA": "satimp/wga", "SatImp": "satimp/satimp", "UNDIAL alone": "undial/alone", "UNDIAL with a retain term":
   "undial/retain", "adaptive RMU, 100 steps": "rmu/rmu", "SURE": "sure/sure", "SURE without its mask": "sure/unmasked",
+  "task vector, once": "task_vector/once", "task vector, twice": "task_vector/twice", "task vector, five times":
+  "task_vector/five",
 }  # fmt: skip
 
 

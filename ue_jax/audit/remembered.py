@@ -19,7 +19,8 @@ KEPT = 16  # answers
 class Answers:
   """The last answers of subjects, looked up by the arrays of their parameters.
 
-  Parameters are not held: an answer goes when a new one comes, or is of no use once one of its arrays is gone.
+  Parameters are not held (but by a network whose `apply` holds some, as adapters do): an answer goes when `kept` newer
+  ones have come, and is of no use once one of its arrays is gone.
 
   Attributes:
     kept: how many answers are held.
@@ -37,10 +38,10 @@ class Answers:
       asked: all that the answer depends on beside the subject: hashable values, or arrays, by what is in them.
       answer: asks.
     """
-    leaves = jax.tree.leaves((subject.params, subject.state))
+    leaves, shape = jax.tree.flatten((subject.params, subject.state))
     if not all(isinstance(leaf, jax.Array) for leaf in leaves):
       return answer()
-    key = (subject.model.apply, tuple(map(id, leaves)), *map(_named, asked))
+    key = (subject.model.apply, shape, tuple(map(id, leaves)), *map(_named, asked))
     holders, found = self._last.get(key, ((), None))
     if not holders or any(held() is not leaf for held, leaf in zip(holders, leaves, strict=True)):
       found = answer()

@@ -27,8 +27,8 @@ At that alpha `similarity` says next to nothing: the norm is at most the root of
 .04 for 64 samples, beside 10 times a cross entropy. Squared it is at most 4 / n, and codes that distil by it alone, for
 which it was made, give it an alpha of some thousand.
 
-Departures: the model runs as in evaluation (there in training mode, with the original in evaluation); features that
-coincide, or are 0, have relations of 0 with a slope of 0, where a root has none.
+Departures: the model runs as in evaluation (there in training mode, with the original in evaluation); slopes
+are finite where features coincide or are 0: the distance of two that coincide has a slope of 0, where a root has none.
 """
 
 from __future__ import annotations
