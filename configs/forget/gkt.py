@@ -32,7 +32,7 @@ three times the rounds, or with the released gate, the digit is known as before,
 taken for it. What comes through may still say a little of the digit, and attention copies the teacher's features, which
 tell it from the others; without attention and after 1200 rounds .10 of it are back (seeds 0 to 2, not recorded). The
 paper's larger networks and pictures were not tried: the full size was not run. At `tiny` (200 rounds, seed 0): gkt
-.012, plain .018, longer .487. It takes forty times as long as training again, which needs the pictures.
+.012, plain .018, longer .194. It takes forty times as long as training again, which needs the pictures.
 """
 
 from ml_collections import ConfigDict
