@@ -8,6 +8,7 @@ from ue_jax.core.nouns import Data, Request, Subject
 from ue_jax.data import embedded, facts
 from ue_jax.models import mlp, transformer
 from ue_jax.models.model import Model, Out
+from ue_jax.parallel import spread
 from ue_jax.train import language, loop, supervised
 
 
@@ -80,3 +81,20 @@ def pictures():
   model = mlp.model(3, widths=(16,))
   train = supervised.train(model, steps=60, batch_size=30, rate=1e-2)
   return Request(loop.fit(train, data, mode="one", steps_per_call=20), data)
+
+
+@pytest.fixture
+def same_over_devices():
+  """Asserts that a method's first steps are the same on one device and, its batches cut, on four."""
+
+  def check(method, request, steps):
+    ends = []
+    for mode, devices in (("one", 1), ("pmap", 4)):
+      run = spread.spread(method.step, mode=mode, devices=jax.devices()[:devices])
+      state = method.init(jax.random.key(0), request)
+      for t in range(steps):
+        state, metrics = run(state, method.batch(0, request, t))
+      ends.append(jax.device_get((state.params, metrics)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-6, rtol=1e-5), *ends)
+
+  return check

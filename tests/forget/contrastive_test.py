@@ -7,7 +7,6 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.forget import contrastive
-from ue_jax.parallel import spread
 from ue_jax.train import loop, supervised
 
 KEY = jax.random.key(0)
@@ -50,15 +49,9 @@ def two(pictures):
   return pictures._replace(data=pictures.data._replace(sets={**pictures.data.sets, **sets}))
 
 
-def test_over_devices_the_pairs_are_those_of_the_whole_batch(two):
+def test_over_devices_the_pairs_are_those_of_the_whole_batch(same_over_devices, two):
   method = contrastive.method(forget_batch=11, retain_batch=7, optimizer="sgd", rate=0.3, temperature=0.3)
-  ends = []
-  for mode, devices in (("one", 1), ("pmap", 4)):
-    run, state = spread.spread(method.step, mode=mode, devices=jax.devices()[:devices]), method.init(KEY, two)
-    for t in range(2):
-      state, metrics = run(state, method.batch(0, two, t))
-    ends.append(jax.device_get((state.params, metrics)))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-6, rtol=1e-5), *ends)
+  same_over_devices(method, two, steps=2)
 
 
 def test_two_classes_become_one_and_the_other_is_kept(two):

@@ -7,7 +7,6 @@ import pytest
 
 from ue_jax.core.errors import Invalid
 from ue_jax.forget import distill, pseudo_label
-from ue_jax.parallel import spread
 from ue_jax.train import loop, supervised
 
 KEY = jax.random.key(0)
@@ -145,16 +144,10 @@ def test_the_passes_take_turns_and_random_labels_are_of_all_classes_and_drawn_at
 
 
 @pytest.mark.parametrize("distil", ["similarity", "relation"])
-def test_over_devices_the_relations_are_those_of_the_whole_batch(pictures, distil):
+def test_over_devices_the_relations_are_those_of_the_whole_batch(same_over_devices, pictures, distil):
   more = FEW | dict(forget_batch=11, retain_batch=7, retain_steps=1)
   method = distill.method("ascent", distil, alpha=300.0, rate=0.05, momentum=0.0, **more)
-  ends = []
-  for mode, devices in (("one", 1), ("pmap", 4)):
-    run, state = spread.spread(method.step, mode=mode, devices=jax.devices()[:devices]), method.init(KEY, pictures)
-    for t in range(2):
-      state, metrics = run(state, method.batch(0, pictures, t))
-    ends.append(jax.device_get((state.params, metrics)))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-6, rtol=1e-5), *ends)
+  same_over_devices(method, pictures, steps=2)
 
 
 def test_the_class_is_forgotten_the_others_are_kept_and_distilling_holds_the_features(pictures):

@@ -9,7 +9,6 @@ from ue_jax.core import keys
 from ue_jax.core.errors import Invalid
 from ue_jax.core.tree import fingerprint
 from ue_jax.forget import pcu
-from ue_jax.parallel import spread
 from ue_jax.train import loop, supervised
 
 KEY = jax.random.key(0)
@@ -86,14 +85,9 @@ def test_each_part_has_its_own_rate_and_leaves_outside_the_pattern_keep_their_bi
   assert fingerprint(new.params["head"]) == fingerprint(state.params["head"])
 
 
-def test_over_devices_the_numbers_are_those_of_one(two):
+def test_over_devices_the_numbers_are_those_of_one(same_over_devices, two):
   method = pcu.method(**FEW, optimizer="sgd", rate=0.3, temperature=0.3)
-  ends = []
-  for mode, devices in (("one", 1), ("pmap", 4)):
-    run, state = spread.spread(method.step, mode=mode, devices=jax.devices()[:devices]), method.init(KEY, two)
-    state, metrics = run(state, method.batch(0, two, 0))
-    ends.append(jax.device_get((state.params, metrics)))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-6, rtol=1e-5), *ends)
+  same_over_devices(method, two, steps=1)
 
 
 def test_features_leave_the_proxies_of_their_classes_and_the_other_class_is_kept(two):

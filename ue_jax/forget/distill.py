@@ -236,7 +236,10 @@ def beside(x: jax.Array, axis: str | None = None) -> jax.Array:
 
 
 def unit(x: jax.Array) -> jax.Array:
-  """Rows scaled to length 1, float32; those shorter than 1e-6 stay, and their slope is 1: `likeness.unit` has 1e6."""
+  """Rows float `[..., d]` scaled to length 1, float32; those shorter than 1e-6 stay as they are.
+
+  Not `likeness.unit`, whose slope at a row of zeros is 1e6: here it is 1, and features do coincide.
+  """
   x = x.astype(jnp.float32)
   return x / safe(root(jnp.sum(x**2, axis=-1, keepdims=True)))
 

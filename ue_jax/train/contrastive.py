@@ -26,7 +26,7 @@ from ue_jax.models import clip
 from ue_jax.models.model import Model
 from ue_jax.parallel import spread
 from ue_jax.train import batches, losses, optim
-from ue_jax.train.descend import Descent, descend, descent_step
+from ue_jax.train.descend import Descent, descend
 
 NEGATIVES = ("distinct", "all")
 NEVER = -1e9  # a logit that no softmax sees
@@ -119,17 +119,13 @@ def train(
     loss = info_nce(seen, text, scale(params), batch["tag"], batch["mask"], negatives, axis)
     return {"info_nce": mean_term(loss, batch["mask"])}, state
 
-  def step(state: Descent, batch, axis=None):
-    return descent_step(functools.partial(objective, axis=axis), tx, state, batch, axis)
-
   def probe(state: Descent, data):
     return accuracies(Subject(model, state.params, state.state), data, texts(data), probe_sets)
 
-  made = descend(
-    None, tx, start=begin, finish=lambda params, state, data: Subject(model, params, state), batch=batch, steps=steps,
-    probe=probe if probe_sets else None, every=every, convolutional=model.convolutional,
+  return descend(
+    objective, tx, start=begin, finish=lambda params, state, data: Subject(model, params, state), batch=batch,
+    steps=steps, probe=probe if probe_sets else None, every=every, convolutional=model.convolutional, whole=True,
   )  # fmt: skip
-  return made._replace(step=step)
 
 
 def info_nce(
