@@ -18,6 +18,7 @@ import numpy as np
 from ue_jax.audit import scoring
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Score, Scores, Subject
+from ue_jax.core.pieces import pieces
 from ue_jax.core.procedure import Procedure, once
 
 
@@ -78,9 +79,8 @@ def probabilities(
   answer = ids[np.arange(len(ids)), at]
   known = (answer[:, None] == tokens).any(1) & (at > 0)
   require(bool(known.all()), "measure.sets", name, f"name a set whose answers are the letters {list(letters)}")
-  chunk, parts = min(chunk, len(rows)), []
-  for first in range(0, len(rows), chunk):
-    some = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
+  parts = []
+  for some in pieces(len(rows), chunk, "measure.chunk"):
     parts.append(_letters(subject.model.apply, subject.params, subject.state, ids[some], at[some] - 1, tokens))
   logits = np.concatenate([np.asarray(part, np.float64) for part in parts])[: len(rows)]
   e = np.exp(logits - logits.max(1, keepdims=True))

@@ -11,6 +11,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pieces import pieces
 from ue_jax.models import generate
 
 PAD, EOS = 0, 1
@@ -46,9 +47,8 @@ def answers(
   require(most is None or longest + new <= most, "measure.new", f"{new} behind a prompt of {longest} tokens", fix)
   pad, eos = (data.info.get(name, usual) if given is None else given
               for name, given, usual in (("pad", pad, PAD), ("eos", eos, EOS)))  # fmt: skip
-  speak, chunk, parts = _cached if subject.model.cache else _whole, min(chunk, len(rows)), []
-  for first in range(0, len(rows), chunk):
-    at = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
+  speak, parts = _cached if subject.model.cache else _whole, []
+  for at in pieces(len(rows), chunk, "measure.chunk"):
     parts.append(speak(subject, ids[at], start[at], longest, new, pad, eos))
   said = np.concatenate(parts)[: len(rows)]
   cut = lambda row: row[: row.index(eos)] if eos in row else row

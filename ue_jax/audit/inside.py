@@ -14,6 +14,7 @@ import numpy as np
 from ue_jax.audit import scoring
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pieces import pieces
 from ue_jax.core.tree import named_leaves
 
 
@@ -62,9 +63,8 @@ def last(subject: Subject, data: Data, rows: np.ndarray, sites: Sequence[str], c
     Invalid: see `prompts`; for a site that the model does not have.
   """
   ids, at, _ = prompts(data, rows)
-  chunk, parts = min(chunk, len(rows)), []
-  for first in range(0, len(rows), chunk):
-    some = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
+  parts = []
+  for some in pieces(len(rows), chunk, "measure.chunk"):
     parts.append(_last(subject.model.apply, subject.params, subject.state, ids[some], at[some], tuple(sites)))
   return np.concatenate(jax.device_get(parts), axis=1)[:, : len(rows)]
 

@@ -22,6 +22,7 @@ import numpy as np
 from ue_jax.audit import inside
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Score, Scores, Subject
+from ue_jax.core.pieces import pieces
 from ue_jax.core.procedure import Procedure, once
 
 SITES = ("residual", "mlp_out", "attention")
@@ -82,9 +83,8 @@ def read(subject: Subject, data: Data, name: str, sites: Sequence[str] = ("resid
   rows = np.asarray(data.sets[name])
   ids, at, answer = inside.prompts(data, rows)
   places = tuple(f"block_{i}/{site}" for i in range(inside.blocks(subject)) for site in sites)
-  chunk, parts = min(chunk, len(rows)), []
-  for first in range(0, len(rows), chunk):
-    some = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
+  parts = []
+  for some in pieces(len(rows), chunk, "measure.chunk"):
     shown = (ids[some], at[some], answer[some])
     parts.append(_read(subject.model.apply, subject.params, subject.state, *shown, places, inside.blocks(subject)))
   log_p, rank, choices = zip(*jax.device_get(parts))

@@ -31,6 +31,7 @@ import numpy as np
 from ue_jax.audit import scoring
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
+from ue_jax.core.pieces import pieces
 from ue_jax.train import language, losses
 
 ATTACKS = ("loss", "zlib", "reference", "min_k", "min_k_pp", "gradnorm")
@@ -130,9 +131,8 @@ def tokens(
   ids, mask = data.arrays["ids"][rows], data.arrays["mask"][rows] > 0
   if not standard:
     return scoring.score(subject, data, (name,), chunk=chunk)[name].log_probs.astype(np.float64), mask
-  chunk, parts = min(chunk, len(rows)), []
-  for first in range(0, len(rows), chunk):
-    at = np.minimum(np.arange(first, first + chunk), len(rows) - 1)  # full chunks only: one compilation
+  parts = []
+  for at in pieces(len(rows), chunk, "measure.chunk"):
     log_p, mean, variance = _moments_of(subject.model.apply, subject.params, subject.state, ids[at])
     log_p, mean, variance = (np.asarray(x, np.float64) for x in (log_p, mean, variance))
     parts.append((log_p - mean) / np.sqrt(np.maximum(variance, FLOOR)))

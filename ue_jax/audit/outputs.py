@@ -17,6 +17,7 @@ import numpy as np
 from ue_jax.audit.remembered import Answers
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pieces import pieces
 
 _ASKED = Answers(kept=4)  # those of a row, of the reference and of the original among them; features can be many
 
@@ -104,9 +105,7 @@ def forward(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Logits float64 `[n, classes]` and site -> values float32 `[n, width]`, `features` among them."""
   n, parts = len(images), []
-  size = min(chunk, n)
-  for first in range(0, n, size):
-    at = np.minimum(np.arange(first, first + size), n - 1)  # full chunks only: one compilation
+  for at in pieces(n, chunk, "measure.chunk"):
     parts.append(jax.device_get(_chunk(subject.model.apply, tuple(sites), subject.params, subject.state, images[at])))
   logits, inside = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
   return np.asarray(logits, np.float64), inside

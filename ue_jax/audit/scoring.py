@@ -18,6 +18,7 @@ from ue_jax.audit.remembered import Answers
 from ue_jax.core import tree
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pieces import pieces
 from ue_jax.models.model import shapes_of
 from ue_jax.train import batches, losses, supervised
 
@@ -103,9 +104,8 @@ def _by_width(
   """(log-probabilities, hits), both `[m, t]`, of rows cut to widths: a causal model sees nothing of what is cut."""
   log_probs, hits = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, bool)
   for width, group in groups:
-    size = max(1, min(chunk, len(group), LOGITS // (width * choices)))
-    for first in range(0, len(group), size):
-      at = group[np.minimum(np.arange(first, first + size), len(group) - 1)]  # full chunks only: one compilation
+    for some in pieces(len(group), min(chunk, max(1, LOGITS // (width * choices))), "measure.chunk"):
+      at = group[some]
       cut = (subject.params, subject.state, ids[at, :width], mask[at, :width])
       log_probs[at, :width], hits[at, :width] = jax.device_get(_token_chunk(subject.model.apply, *cut))
   return log_probs, hits

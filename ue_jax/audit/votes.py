@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.core.errors import require
+from ue_jax.core.pieces import pieces
 
 
 def predict(
@@ -33,11 +34,10 @@ def predict(
   fits = len(bank) == len(labels) > 0 and bank.shape[1:] == queries.shape[1:]
   require(fits, "features", (bank.shape, queries.shape), "give a bank [n, d] with n labels and queries [q, d]")
   require(bool(np.isfinite(bank).all() and np.isfinite(queries).all()), "features", "not finite", "check the model")
-  classes, size = classes or int(labels.max()) + 1, max(min(chunk, len(queries)), 1)
+  classes = classes or int(labels.max()) + 1
   known, marks = _unit(bank), jnp.asarray(labels, jnp.int32)
   found = []
-  for first in range(0, len(queries), size):
-    at = np.minimum(np.arange(first, first + size), len(queries) - 1)  # full chunks only: one compilation
+  for at in pieces(len(queries), chunk):
     found.append(np.asarray(_vote(known, marks, _unit(queries[at]), min(k, len(bank)), classes)))
   return np.concatenate([*found, np.zeros(0, np.int32)])[: len(queries)].astype(np.int32)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Subject
+from ue_jax.core.pieces import pieces
 from ue_jax.core.terms import Term
 from ue_jax.data import mixture
 from ue_jax.train import batches, language, losses
@@ -221,12 +222,9 @@ def reference_log_prob(request: Request, name: str, label: str = "label", chunk:
   subject, m = request.subject, len(request.data.sets[name])
   apply = callable_tree(subject.model.apply)
   long = batches.width(request.data, (name,)) if "ids" in request.data.arrays else None
-  chunk = max(min(chunk, m, TOKENS // (long or 1)), 1)
-
-  starts = range(0, m, chunk)
-  at = [np.minimum(np.arange(first, first + chunk), m - 1) for first in starts]  # full chunks: one compilation
+  chunk = min(chunk, max(TOKENS // (long or 1), 1))
   part = lambda some: cut(rows(request.data, name, some, label), long)
-  done = [_log_probs(apply, subject.params, subject.state, part(some)) for some in at]
+  done = [_log_probs(apply, subject.params, subject.state, part(some)) for some in pieces(m, chunk)]
   return jnp.concatenate(done)[:m]
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from ue_jax.core.build import build
 from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request
+from ue_jax.core.pieces import pieces
 from ue_jax.core.procedure import Procedure
 from ue_jax.data import splits
 from ue_jax.forget import fine_tune, relaxed, requests, simplex
@@ -182,8 +183,7 @@ def _unlearned(lower: Procedure, state: Selection, batch: Any, key: jax.Array, m
 def _losses(params: Any, state: Any, frozen: Mapping[str, Any], chunk: int) -> jax.Array:
   """The cross entropy of all samples, float32 `[n]`, `chunk` at a time."""
   n = len(frozen["label"])
-  chunk = min(chunk, n)
-  at = np.minimum(np.arange(-(-n // chunk) * chunk), n - 1).reshape(-1, chunk)
+  at = np.stack(list(pieces(n, chunk, "select.chunk")))
 
   def some(rows):
     part = {"image": frozen["image"][rows]}

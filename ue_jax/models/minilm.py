@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ue_jax.core.errors import Invalid, require
+from ue_jax.core.pieces import pieces
 from ue_jax.models import clip_text, weights
 from ue_jax.models.clip_text import linear
 
@@ -84,10 +85,10 @@ def encode(reader: Reader, texts: Sequence[str], chunk: int = 64) -> np.ndarray:
   """
   require(len(texts) > 0, "texts", texts, "give at least one text")
   ids, mask = padded(reader, texts)
-  order, size = np.argsort(mask.sum(1), kind="stable"), min(chunk, len(ids))
+  order = np.argsort(mask.sum(1), kind="stable")
   out = np.empty((len(ids), reader.params["words"].shape[1]), np.float32)
-  for first in range(0, len(ids), size):
-    rows = order[np.minimum(np.arange(first, first + size), len(ids) - 1)]  # full chunks: few compilations
+  for some in pieces(len(ids), chunk):
+    rows = order[some]
     width = min(2 ** math.ceil(math.log2(mask[rows].sum(1).max())), ids.shape[1])
     out[rows] = embed(reader.params, ids[rows, :width], mask[rows, :width], jnp.float32(reader.epsilon))
   return out

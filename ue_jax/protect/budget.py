@@ -11,6 +11,7 @@ import numpy as np
 
 from ue_jax.core.errors import require
 from ue_jax.core.pictures import to_float
+from ue_jax.core.pieces import pieces
 
 
 def audit(clean: np.ndarray, protected: np.ndarray, chunk: int = 512, most: int = 1000) -> Mapping[str, np.ndarray]:
@@ -27,10 +28,8 @@ def audit(clean: np.ndarray, protected: np.ndarray, chunk: int = 512, most: int 
   shapes = (clean.shape, protected.shape)
   require(clean.ndim == 4 and shapes[0] == shapes[1], "audit", shapes, "give pictures of equal shapes")
   compiled = jax.jit(_compare)
-  size = min(chunk, len(clean))
   parts = []
-  for start in range(0, len(clean), size):
-    rows = np.minimum(np.arange(start, start + size), len(clean) - 1)
+  for rows in pieces(len(clean), chunk):
     parts.append(jax.tree.map(np.asarray, compiled(clean[rows], protected[rows])))
   out = {name: np.concatenate([part[name] for part in parts])[: len(clean)] for name in parts[0]}
   return {**out, "distinct": distinct(clean[:most], protected[:most])}

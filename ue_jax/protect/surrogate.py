@@ -14,6 +14,7 @@ from ue_jax.core import keys
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.pictures import to_float
+from ue_jax.core.pieces import pieces
 from ue_jax.models import model as models
 from ue_jax.protect.publish import set_rows
 
@@ -112,13 +113,11 @@ def features(subject: Subject, image: np.ndarray, view: View, chunk: int = 256) 
   """
   check_size(subject, image.shape, view)
   compiled = _compiled(subject.model, view)
-  n, size = len(image), min(chunk, len(image))
-  out = None
-  for start in range(0, n, size):
-    rows = np.minimum(np.arange(start, start + size), n - 1)
+  n, out = len(image), None
+  for rows in pieces(n, chunk):
     part = np.asarray(compiled(subject.params, subject.state, image[rows]))
     out = np.empty((n, part.shape[1]), np.float32) if out is None else out
-    out[start : start + size] = part[: n - start]
+    out[rows[0] : rows[0] + len(rows)] = part[: n - rows[0]]
   return out
 
 

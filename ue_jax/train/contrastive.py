@@ -18,6 +18,7 @@ import numpy as np
 from ue_jax.core import pictures
 from ue_jax.core.errors import Invalid, require
 from ue_jax.core.nouns import Data, Subject
+from ue_jax.core.pieces import pieces
 from ue_jax.core.procedure import Procedure
 from ue_jax.core.terms import mean_term
 from ue_jax.data import augment as augments
@@ -225,9 +226,8 @@ def similarities(subject: Subject, images: np.ndarray, texts: np.ndarray, chunk:
   """How near pictures are to texts: scaled inner products of embeddings, float32 `[n, m]`, in chunks."""
   if not len(images):
     return np.zeros((0, len(texts)), np.float32)
-  size, found = min(chunk, len(images)), []
-  for first in range(0, len(images), size):
-    rows = np.minimum(np.arange(first, first + size), len(images) - 1)  # full chunks only: one compilation
+  found = []
+  for rows in pieces(len(images), chunk):
     found.append(np.asarray(_similar(subject.model, subject.params, subject.state, images[rows], texts)))
   return np.concatenate(found)[: len(images)]
 
