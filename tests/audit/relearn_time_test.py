@@ -70,6 +70,20 @@ def test_the_curve_is_that_of_the_attack_with_the_same_recipe(asked):
   assert len(curve) == 13 and curve[-1] == pytest.approx(want) and curve[0] == 0.0
 
 
+def test_the_curve_of_a_network_with_convolutions_is_the_same_step_by_step(asked, monkeypatch):
+  """On a CPU, where a loop would take its threads."""
+  curve = lambda subject: relearn_time.relearning(subject, asked.data, steps=15, rate=2e-2, label="shape")
+  want, model = curve(asked.reference), asked.reference.model
+
+  def loop(*args, **settings):
+    raise AssertionError("a loop")
+
+  monkeypatch.setattr(jax.lax, "scan", loop)
+  got = curve(asked.reference._replace(model=model._replace(convolutional=True)))
+  np.testing.assert_allclose(got, want)
+  assert len(set(want)) > 2
+
+
 def test_what_makes_no_recipe_is_refused(asked):
   for settings, named in (({"steps": 0}, "steps"), ({"margin": 1.0}, "margin")):
     with pytest.raises(Invalid, match=named):

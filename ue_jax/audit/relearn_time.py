@@ -24,6 +24,7 @@ from ue_jax.core.errors import require
 from ue_jax.core.nouns import Data, Request, Score, Scores, Subject
 from ue_jax.core.pictures import to_float
 from ue_jax.core.procedure import Procedure, once
+from ue_jax.parallel import mesh
 from ue_jax.train import batches, losses, optim
 
 
@@ -93,39 +94,50 @@ def relearning(
 ) -> np.ndarray:  # fmt: skip
   """Accuracy on the set `forget` before the first step of the recipe and after every one, float64 `[steps + 1]`.
 
-  The model runs as in evaluation: no dropout, batch statistics stay. The steps are one program.
+  The model runs as in evaluation: no dropout, batch statistics stay. The steps are one program, but those of a network
+  with convolutions on a CPU are taken one by one: inside a loop they lose their threads.
   """
   outputs(subject, data, ("forget", shown), label)  # refuses what cannot be measured
   asked, pool = (np.asarray(data.sets[name]) for name in ("forget", shown))
   n = len(pool)
   at = np.stack([pool[batches.shuffled(seed, n, min(batch_size, n), t)] for t in range(steps)])
   images, labels = jnp.asarray(data.arrays["image"]), jnp.asarray(data.arrays[label], jnp.int32)
-  run = _program(subject.model.apply, optimizer, steps)
-  found = run(subject.params, subject.state, jnp.float32(rate), images, labels, jnp.asarray(at), jnp.asarray(asked))
-  return np.asarray(found, np.float64)
+  whole = mesh.on_accelerator() or not subject.model.convolutional
+  run = _program(subject.model.apply, optimizer, steps, whole)
+  about = (subject.state, images, labels, images[asked], labels[asked])
+  return np.asarray(run(subject.params, jnp.asarray(at), jnp.float32(rate), about), np.float64)
 
 
 @functools.lru_cache(maxsize=8)
-def _program(apply: Any, optimizer: str, steps: int) -> Any:
-  def accuracy(params, state, images, labels):
-    return jnp.mean(jnp.argmax(apply(params, images, state=state, train=False).logits, -1) == labels, dtype=jnp.float32)
+def _program(apply: Any, optimizer: str, steps: int, whole: bool) -> Any:
+  """The curve of `relearning`, in one compiled program if `whole`, else in one a step."""
 
-  @jax.jit
-  def run(params, state, rate, images, labels, at, asked):
-    tx = optim.make(optimizer, rate, steps)
-    look = functools.partial(accuracy, state=state, images=to_float(images[asked]), labels=labels[asked])
+  def logits(params, state, images):
+    return apply(params, to_float(images), state=state, train=False).logits
 
-    def loss(params, rows):
-      logits = apply(params, to_float(images[rows]), state=state, train=False).logits
-      return jnp.mean(losses.cross_entropy(logits, labels[rows]))
+  def look(params, about):
+    state, _, _, images, labels = about
+    return jnp.mean(jnp.argmax(logits(params, state, images), -1) == labels, dtype=jnp.float32)
 
-    def step(carry, rows):
-      params, opt = carry
-      updates, opt = tx.update(jax.grad(loss)(params, rows), opt, params)
-      params = optax.apply_updates(params, updates)
-      return (params, opt), look(params)
+  def step(carry, rows, rate, about):
+    (params, opt), (state, images, labels, *_) = carry, about
+    loss = lambda params: jnp.mean(losses.cross_entropy(logits(params, state, images[rows]), labels[rows]))
+    updates, opt = optim.make(optimizer, rate, steps).update(jax.grad(loss)(params), opt, params)
+    params = optax.apply_updates(params, updates)
+    return (params, opt), look(params, about)
 
-    _, seen = jax.lax.scan(step, (params, tx.init(params)), at)
-    return jnp.concatenate([look(params)[None], seen])
+  def scanned(carry, at, rate, about):
+    return jax.lax.scan(lambda carry, rows: step(carry, rows, rate, about), carry, at)[1]
 
-  return run
+  begin, one = jax.jit(look), jax.jit(scanned if whole else step)
+
+  def run(params, at, rate, about):
+    carry, seen = (params, optim.make(optimizer, rate, steps).init(params)), [begin(params, about)]
+    if whole:
+      return jnp.concatenate([seen[0][None], one(carry, at, rate, about)])
+    for rows in at:
+      carry, now = one(carry, rows, rate, about)
+      seen.append(now)
+    return jnp.stack(seen)
+
+  return jax.jit(run) if whole else run
