@@ -106,8 +106,9 @@ def nll(z, label):
   ("ascent", "similarity"), ("pseudo_label", "relation"), ("random_labels", "features"), ("ascent", "outputs"),
 ])  # fmt: skip
 def test_both_passes_are_the_formula_and_their_numbers_may_be_traced(pictures, forget, distil):
+  own = dict(relation=lambda t: dict(angle=0.7), outputs=lambda t: dict(temperature=t)).get(distil, lambda t: {})
   make = lambda push, gamma, alpha, t: distill.method(
-    forget, distil, push=push, gamma=gamma, alpha=alpha, angle=0.7, temperature=t, **FEW)  # fmt: skip
+    forget, distil, push=push, gamma=gamma, alpha=alpha, **own(t), **FEW)  # fmt: skip
   method, apply, first = make(1.0, 1.0, 1.0, 1.0), pictures.subject.model.apply, pictures.subject.params
   state = method.init(KEY, pictures)
   state = state._replace(params=jax.tree.map(lambda x: x * 0.6, state.params))
@@ -167,8 +168,11 @@ def test_what_makes_no_sense_is_refused(pictures):
   for field, options in {
     "forget": dict(forget="descent"), "distil": dict(distil="nothing"), "alpha": dict(alpha=-1.0),
     "temperature": dict(temperature=0), "passes": dict(passes=0), "retain_steps": dict(retain_steps=0),
+    "squared": dict(distil="features", squared=True), "angle": dict(distil="similarity", angle=2.0),
   }.items():  # fmt: skip
     with pytest.raises(Invalid, match=f"method.{field}"):
       distill.method(**options)
+  with pytest.raises(Invalid, match="method.temperature"):  # not read, so not refused for its value alone
+    distill.method(distil="relation", temperature=2.0)
   with pytest.raises(Invalid, match="elsewhere"):
     distill.method(keep=("elsewhere",)).init(KEY, pictures)

@@ -101,13 +101,20 @@ def method(
     label: the labelling.
 
   Raises:
-    Invalid: for an unknown name or numbers out of range; at `init` for data without the sets or the labelling.
+    Invalid: for an unknown name, numbers out of range or a setting that `distil` does not read; at `init` for data
+      without the sets or the labelling.
   """
   require(forget in FORGET, "method.forget", forget, f"choose one of {FORGET}")
   require(distil in DISTIL, "method.distil", distil, f"choose one of {DISTIL}")
   for field, value in dict(push=push, gamma=gamma, alpha=alpha, angle=angle).items():
     require(not told(value) or value >= 0, f"method.{field}", value, "give a number >= 0")
   require(not told(temperature) or temperature > 0, "method.temperature", temperature, "give a positive number")
+  own = dict(
+    similarity=("squared", squared, False), relation=("angle", angle, 1.0), outputs=("temperature", temperature, 1.0),
+  )  # fmt: skip
+  for reader, (field, value, usual) in own.items():
+    unread = distil != reader and not (told(value) and value == usual)
+    require(not unread, f"method.{field}", value, f"leave it out, or set distil to {reader!r}, which alone reads it")
   turns, _ = scrub.timetable("interleaved", passes, passes, forget_steps, retain_steps)
   draw = requests.batch(requests.sizes(forget_batch, retain_batch, "nll"), label, keep)
   draw = redrawn(draw, label) if forget == "random_labels" else draw
