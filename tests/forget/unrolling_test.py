@@ -8,7 +8,7 @@ from ue_jax.core import tree
 from ue_jax.core.errors import Invalid
 from ue_jax.core.nouns import Data, Subject
 from ue_jax.core.pictures import to_float
-from ue_jax.forget import unrolling
+from ue_jax.forget import gradients, unrolling
 from ue_jax.models import mlp
 from ue_jax.models.model import Model, Out
 from ue_jax.parallel import sweep
@@ -57,6 +57,18 @@ def test_it_is_training_without_the_batch_up_to_the_square_of_the_rate(batch):
     whole.append(far(subject.params, retrained))
   assert 5 < whole[0] / whole[1] < 20  # the verification error of doing nothing is of the order of the rate ...
   assert 40 < left[0] / left[1] < 250 and left[1] < 0.1 * whole[1]  # ... and what is left of that of its square
+
+
+def test_a_checkpoint_is_the_weights_of_that_step_and_all_passes_are_given_back(batch):
+  """They are those of a training stopped there, of what is forgotten as well; no other test trains for it."""
+  recipe, subject = train(batch, 0.3), batch.subject
+  stopped = fit(recipe._replace(steps=4), batch.data, seed=2)
+  total = gradients.summed(batch._replace(subject=stopped), "forget")
+  got = fit(unrolling.method(recipe, rate=0.3, checkpoint=4), batch, seed=2).params
+  want = jax.tree.map(lambda p, g: np.float64(p) + 0.3 * STEPS / 90 * np.float64(g), subject.params, total)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+  early = fit(unrolling.method(recipe, rate=0.3), batch, seed=2).params
+  assert far(got, early) > 0.1 * far(early, subject.params)
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -108,9 +120,10 @@ def test_batch_statistics_are_those_of_the_start_for_the_gradient_and_the_subjec
   p = np.exp(x @ np.float64(start.params["w"]))
   gradient = x.T @ (p / p.sum(1, keepdims=True) - np.eye(3)[data.arrays["label"][rows]])
   method = unrolling.method(recipe, rate=0.02)
-  state = method.init(key, asked)
-  np.testing.assert_allclose(state.gradient["w"], gradient, rtol=1e-4, atol=1e-4)
-  assert tree.fingerprint(method.finish(state, asked).state) == tree.fingerprint(subject.state)
+  after = method.finish(method.init(key, asked), asked)
+  want = np.float64(subject.params["w"]) + 0.02 * 5 / 45 * gradient
+  np.testing.assert_allclose(after.params["w"], want, rtol=1e-4, atol=1e-5)
+  assert tree.fingerprint(after.state) == tree.fingerprint(subject.state)
 
 
 def test_rates_run_as_one_program(batch):
@@ -123,7 +136,8 @@ def test_rates_run_as_one_program(batch):
 
 def test_labels_of_what_is_forgotten_count_and_what_is_kept_is_only_counted(batch):
   data, key = batch.data, jax.random.key(0)
-  go = lambda request: unrolling.method(train(batch), rate=1.0).init(key, request).gradient
+  method = unrolling.method(train(batch), rate=1.0)
+  go = lambda request: method.finish(method.init(key, request), request).params
   image = data.arrays["image"].copy()
   image[data.sets["retain"]] = 0
   kept = batch._replace(data=Data({**data.arrays, "image": image}, data.sets, data.info))
@@ -135,6 +149,7 @@ def test_the_training_of_another_network_is_refused(pictures):
   other = supervised.train(mlp.model(3, widths=(5,)), steps=2, batch_size=15)
   with pytest.raises(Invalid, match="method.train"):
     unrolling.method(other).init(jax.random.key(0), pictures)
-  for field, wrong in (("rate", dict(train=other, rate=-1e-3)), ("train", dict(train=None))):
+  beyond = dict(train=other, checkpoint=3)
+  for field, wrong in (("rate", dict(train=other, rate=-1e-3)), ("train", dict(train=None)), ("checkpoint", beyond)):
     with pytest.raises(Invalid, match=f"method.{field}"):
       unrolling.method(**wrong)

@@ -11,7 +11,10 @@ Here m / b is T / n, the steps of the training over its samples: T batches of b 
 be whole. What is left of the verification error, |theta - theta_r| to the weights of a model trained without D_f, is of
 the second order. The paper's proxy for it, the unlearning error, is eta^2 T / 2 |theta - w_0| s, s the mean along the
 training of the root of the Hessian's largest eigenvalue (as its code has it). So it is for a short training with a
-small rate, such as fine-tuning; after a long one the gradient at w_0 says little of what was learnt.
+small rate, such as fine-tuning; after a long one the gradient at w_0 says little of what was learnt. The released code
+therefore has a version with checkpoints: it puts the weights of the last one in the place of w_0, and gives back all m
+passes all the same. Here `checkpoint` names a step of the training, whose weights are found by training that far again
+with the same seed: exact, and as dear as that share of it.
 
 eta is that of plain SGD. Momentum mu makes it eta / (1 - mu) in the long run, a schedule its mean (our inference; the
 released code takes the first rate and leaves momentum and decay out). Adam has none: there `rate` is a free multiplier.
@@ -22,85 +25,62 @@ the subject's own at the end. The paper's other part, a loss that keeps w near w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ue_jax.core import tree
 from ue_jax.core.errors import require, told
-from ue_jax.core.nouns import Request, Subject
 from ue_jax.core.procedure import Procedure
 from ue_jax.forget import gradients, requests, vision
-
-
-class Unrolled(NamedTuple):
-  """The state.
-
-  Attributes:
-    gradient: the sum over D_f of the gradient at w_0, a float32 tree like the parameters.
-    times: m / b, float32 scalar.
-    key, step: as in every state.
-  """
-
-  gradient: Any
-  times: jax.Array
-  key: jax.Array
-  step: jax.Array
 
 
 def method(
   train: Procedure,
   rate: Any = 1e-3,
+  checkpoint: int = 0,
   keep: Sequence[str] = ("retain",),
   label: str = "label",
 ) -> Procedure:
   """Request -> Subject; reads the set `forget` once, and counts those of `keep`. For picture classifiers.
 
-  With the seed of the training, w_0 is where the subject's own training began, to the last bit.
+  With the seed of the training, w_0 is where the subject's own training began, to the last bit, and a checkpoint is
+  where it was. Up to there it is trained again with all that it was trained on.
 
   Args:
     train: the procedure that trained the subject, with the same settings.
     rate: eta, or what takes its place, see above; may be traced.
+    checkpoint: the step of the training at whose weights the gradient is taken, 0 for its beginning.
     keep: the sets that are kept: with `forget` they are all that was trained on.
     label: the labelling that was trained on.
 
   Raises:
-    Invalid: for a rate below 0 or no procedure; at `init`, for data without the sets or the labelling, or a
-      training of another network.
+    Invalid: for a rate below 0, no procedure or a step beyond its last; at `init`, for data without the sets or the
+      labelling, or a training of another network.
   """
   fix = "give a number >= 0: below, what is to be forgotten is learned"
   require(not told(rate) or rate >= 0, "method.rate", rate, fix)
   require(isinstance(train, Procedure), "method.train", train, "give the procedure that trained the subject")
+  good = isinstance(checkpoint, int) and 0 <= checkpoint <= train.steps
+  require(good, "method.checkpoint", checkpoint, f"give a step of the training, at most {train.steps}")
 
   def init(key, request):
     vision.check(request, ("forget", *keep), label)
-    n = len(requests.keep(request, ("forget", *keep)).data.sets["retain"])
-    total = gradients.summed(began(train, key, request), "forget", label)
-    return Unrolled(total, jnp.float32(train.steps / n), key, jnp.zeros((), jnp.int32))
-
-  def step(state, batch, axis=None):
-    del batch, axis
-    return state._replace(step=state.step + 1), {}
+    first = train.init(key, request.data)
+    found, wanted = tree.shapes(first.params), tree.shapes(request.subject.params)
+    require(found == wanted, "method.train", found, "give the training of this subject: it has other parameters")
+    return first
 
   def finish(state, request):
-    subject = request.subject
-    params = given_back(subject.params, state.gradient, rate * state.times)
+    subject, n = request.subject, len(requests.keep(request, ("forget", *keep)).data.sets["retain"])
+    there = request._replace(subject=subject._replace(params=state.params, state=state.state))
+    total = gradients.summed(there, "forget", label)
+    params = given_back(subject.params, total, rate * jnp.float32(train.steps / n))
     return requests.finish(params, subject.state, request)
 
-  return Procedure(init, step, finish, steps=0)
-
-
-def began(train: Procedure, key: jax.Array, request: Request) -> Request:
-  """The request with the subject as it was before the training of that key took a step.
-
-  Raises:
-    Invalid: if it trains parameters of other names or shapes.
-  """
-  first = train.init(key, request.data)
-  found, wanted = tree.shapes(first.params), tree.shapes(request.subject.params)
-  require(found == wanted, "method.train", found, "give the training of this subject: it has other parameters")
-  return request._replace(subject=Subject(request.subject.model, first.params, first.state))
+  draw = lambda seed, request, t: train.batch(seed, request.data, t)
+  return train._replace(init=init, finish=finish, batch=draw, steps=checkpoint, probe=None)
 
 
 @jax.jit
