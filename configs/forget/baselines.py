@@ -52,6 +52,9 @@ from ml_collections import ConfigDict
 
 from configs.common import RETRAINED, resnet_on_cifar, sizes
 
+LENGTHS = dict(
+  tiny=dict(head="head|block_1", epoch=18, quarter=300), full=dict(head="head", epoch=704, quarter=5600)
+)
 SISA = dict(slices=4, slice_steps=150, batch_size=64, rate=2e-3)
 
 
@@ -78,14 +81,20 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train = dict(name="forget.sisa", **SISA)
     config.method = dict(sisa=dict(name="forget.sisa", **SISA))
   else:
-    config.method = methods(**pick(tiny=dict(head="head|block_1", epoch=18), full=dict(head="head", epoch=704)))
+    config.method = methods(**pick(**LENGTHS))
   config.reference = True if size == "sisa" else RETRAINED  # shards are equal to the last digit from one start alone
   config.measure = dict(table=dict(name="audit.unlearning"))
   return config
 
 
-def methods(head: str, epoch: int) -> dict:
-  """All baselines; `head` names the last layers, `epoch` is the number of batches of 64 in what is kept."""
+def methods(head: str, epoch: int, quarter: int) -> dict:
+  """All baselines.
+
+  Args:
+    head: names the last layers.
+    epoch: the number of batches of 64 in what is kept.
+    quarter: the step at about a quarter of the training.
+  """
   ten = dict(steps=10 * epoch, rate=2e-3)
   mixed = dict(steps=11 * epoch, rate=1e-3)
   few = dict(steps=20, forget_batch=64)
@@ -112,6 +121,6 @@ def methods(head: str, epoch: int) -> dict:
     amnesiac=dict(name="forget.amnesiac", repair_steps=70 * epoch, repair_rate=2e-3),
     # Chosen on seeds 10 to 13 of the request `tenth` of vision_grid.py:
     ssd=dict(name="forget.ssd", alpha=3.5, weight=0.5),
-    lipschitz=dict(name="forget.lipschitz", rate=3e-2, sigma=0.3, steps=10, through=True),
-    unrolling=dict(name="forget.unrolling", rate=2e-3),  # the largest that keeps .94 of the rest on all four seeds
+    lipschitz=dict(name="forget.lipschitz", rate=0.12, sigma=4.0, steps=5),
+    unrolling=dict(name="forget.unrolling", checkpoint=quarter, rate=2e-3),
   )

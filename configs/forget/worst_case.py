@@ -75,7 +75,7 @@ def get_config(arg: str = "") -> ConfigDict:
     salun=dict(name="forget.salun", steps=ten, batch_size=batch, **slow),
     l1_sparse=dict(name="forget.fine_tune", steps=ten, retain_batch=batch, l1=pick(tiny=1e-4, full=5e-4), **slow),
   )
-  rest = baselines.methods(**pick(tiny=dict(head="head|block_1", epoch=18), full=dict(head="head", epoch=704)))
+  rest = baselines.methods(**pick(**baselines.LENGTHS))
   tenth = vision_grid.for_a_tenth(pick)
   for name in ("cf_k", "scrub", "boundary_shrink", "boundary_expand"):
     config.method[name] = rest[name] | tenth[name]
