@@ -121,6 +121,6 @@ def methods(head: str, epoch: int, quarter: int) -> dict:
     amnesiac=dict(name="forget.amnesiac", repair_steps=70 * epoch, repair_rate=2e-3),
     # Chosen on seeds 10 to 13 of the request `tenth` of vision_grid.py:
     ssd=dict(name="forget.ssd", alpha=3.5, weight=0.5),
-    lipschitz=dict(name="forget.lipschitz", rate=0.12, sigma=4.0, steps=5),
+    lipschitz=dict(name="forget.lipschitz", optimizer="normalised", rate=0.04, sigma=4.0, steps=5),
     unrolling=dict(name="forget.unrolling", checkpoint=quarter, rate=2e-3),
   )

@@ -149,7 +149,7 @@ DIGIT = dict(  # what differs from the baselines where a whole class is forgotte
   kd=dict(name="forget.distill", distil="outputs", alpha=1.0, rate=1e-3),
   pl_spkd=dict(name="forget.distill", forget="pseudo_label", alpha=3e3, rate=3e-3),
   # On 10 to 13, too:
-  ssd=dict(alpha=30.0, weight=1.0, group=64), lipschitz=dict(rate=1.5e-2, sigma=0.03, steps=10),
+  ssd=dict(alpha=30.0, weight=1.0, group=64), lipschitz=dict(optimizer="sgd", rate=1.5e-2, sigma=0.03, steps=10),
   unrolling=dict(checkpoint=0, rate=1.2e-3),
   laf=dict(rate=3e-4, align_rate=1e-3, tau=20.0, steps=160),  # as in `laf.py`
 )  # fmt: skip
