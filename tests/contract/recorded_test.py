@@ -147,9 +147,9 @@ def test_what_is_claimed_of_every_seed_was_measured_on_every_seed(record):
     assert all(good), f"{record}: {name} {way} {bound}, measured {values}"
 
 
-def test_every_method_of_the_grid_is_nearer_than_nothing_and_but_two_and_the_foil_than_noise_on_the_mean():
+def test_every_method_of_the_grid_is_nearer_than_nothing_and_but_one_and_the_foil_than_noise_on_the_mean():
   figures = json.loads((PLACE / "vision_grid_small.json").read_text(encoding="utf-8"))["figures"]
-  for request, foils in (("tenth", {"eu_1", "lipschitz", "unrolling"}), ("digit", set())):
+  for request, foils in (("tenth", {"eu_1", "lipschitz"}), ("digit", set())):
     gaps = {n.partition("/")[0]: v[0] for n, v in figures.items() if n.endswith(f"/{request}/gap")}
     nothing = gaps["original"]
     bar = min(gaps.pop(name) for name in ("original", "weight_noise", "weight_noise_mild"))
