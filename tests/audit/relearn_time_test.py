@@ -78,6 +78,7 @@ def test_the_curve_of_a_network_with_convolutions_is_the_same_step_by_step(asked
   def loop(*args, **settings):
     raise AssertionError("a loop")
 
+  monkeypatch.setattr(relearn_time.mesh, "on_accelerator", lambda: False)
   monkeypatch.setattr(jax.lax, "scan", loop)
   got = curve(asked.reference._replace(model=model._replace(convolutional=True)))
   np.testing.assert_allclose(got, want)

@@ -14,7 +14,7 @@ def test_pieces_have_one_size_and_hold_every_row_first(n, size, want):
   assert np.concatenate([[], *found])[:n].tolist() == list(range(n))
 
 
-@pytest.mark.parametrize("size", [0, -3, 1.5])
+@pytest.mark.parametrize("size", [0, -3, 1.5, None, "2"])
 def test_a_size_without_rows_is_refused_at_once(size):
   with pytest.raises(Invalid, match="measure.chunk"):
     pieces(3, size, "measure.chunk")

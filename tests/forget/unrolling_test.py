@@ -60,7 +60,7 @@ def test_it_is_training_without_the_batch_up_to_the_square_of_the_rate(batch):
 
 
 def test_a_checkpoint_is_the_weights_of_that_step_and_all_passes_are_given_back(batch):
-  """They are those of a training stopped there, of what is forgotten as well; no other test trains for it."""
+  """They are those of a training stopped there, of what is forgotten as well."""
   recipe, subject = train(batch, 0.3), batch.subject
   stopped = fit(recipe._replace(steps=4), batch.data, seed=2)
   total = gradients.summed(batch._replace(subject=stopped), "forget")
@@ -111,23 +111,24 @@ def centred():
   return Model(init, apply)
 
 
-def test_batch_statistics_are_those_of_the_start_for_the_gradient_and_the_subjects_own_at_the_end(pictures):
-  net, data, key = centred(), pictures.data, jax.random.key(4)
+@pytest.mark.parametrize("checkpoint", [0, 2])
+def test_batch_statistics_are_those_of_there_for_the_gradient_and_the_subjects_own_at_the_end(pictures, checkpoint):
+  net, data = centred(), pictures.data
   subject = Subject(net, *net.init(jax.random.key(9), data.arrays["image"][:1]))
   asked, recipe = pictures._replace(subject=subject), supervised.train(net, steps=10, batch_size=45)
-  start, rows = recipe.init(key, data), data.sets["forget"]
+  start, rows = fit(recipe._replace(steps=checkpoint), data, seed=4), data.sets["forget"]
   x = data.arrays["image"][rows].reshape(len(rows), -1) / 255 - np.float64(start.state["mean"])
   p = np.exp(x @ np.float64(start.params["w"]))
   gradient = x.T @ (p / p.sum(1, keepdims=True) - np.eye(3)[data.arrays["label"][rows]])
-  method = unrolling.method(recipe, rate=0.02)
-  after = method.finish(method.init(key, asked), asked)
+  after = fit(unrolling.method(recipe, rate=0.02, checkpoint=checkpoint), asked, seed=4)
   want = np.float64(subject.params["w"]) + 0.02 * 5 / 45 * gradient
   np.testing.assert_allclose(after.params["w"], want, rtol=1e-4, atol=1e-5)
   assert tree.fingerprint(after.state) == tree.fingerprint(subject.state)
 
 
-def test_rates_run_as_one_program(batch):
-  factory = lambda rate: unrolling.method(train(batch), rate=rate)
+@pytest.mark.parametrize("checkpoint", [0, 2])
+def test_rates_run_as_one_program(batch, checkpoint):
+  factory = lambda rate: unrolling.method(train(batch), rate=rate, checkpoint=checkpoint)
   many = sweep.sweep(factory, sweep.grid(rate=[0.0, 1e-2, 2e-2]), batch, mode="vmap")
   assert tree.fingerprint(many[0].params) == tree.fingerprint(batch.subject.params)
   moved = [far(one.params, batch.subject.params) for one in many[1:]]

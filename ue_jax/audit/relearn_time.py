@@ -102,15 +102,15 @@ def relearning(
   n = len(pool)
   at = np.stack([pool[batches.shuffled(seed, n, min(batch_size, n), t)] for t in range(steps)])
   images, labels = jnp.asarray(data.arrays["image"]), jnp.asarray(data.arrays[label], jnp.int32)
-  whole = mesh.on_accelerator() or not subject.model.convolutional
-  run = _program(subject.model.apply, optimizer, steps, whole)
+  scanned = mesh.on_accelerator() or not subject.model.convolutional
+  run = _program(subject.model.apply, optimizer, steps, scanned)
   about = (subject.state, images, labels, images[asked], labels[asked])
   return np.asarray(run(subject.params, jnp.asarray(at), jnp.float32(rate), about), np.float64)
 
 
 @functools.lru_cache(maxsize=8)
-def _program(apply: Any, optimizer: str, steps: int, whole: bool) -> Any:
-  """The curve of `relearning`, in one compiled program if `whole`, else in one a step."""
+def _program(apply: Any, optimizer: str, steps: int, scanned: bool) -> Any:
+  """The curve of `relearning`, in one compiled program if `scanned`, else in one a step."""
 
   def logits(params, state, images):
     return apply(params, to_float(images), state=state, train=False).logits
@@ -119,6 +119,9 @@ def _program(apply: Any, optimizer: str, steps: int, whole: bool) -> Any:
     state, _, _, images, labels = about
     return jnp.mean(jnp.argmax(logits(params, state, images), -1) == labels, dtype=jnp.float32)
 
+  def begin(params, rate, about):
+    return (params, optim.make(optimizer, rate, steps).init(params)), look(params, about)
+
   def step(carry, rows, rate, about):
     (params, opt), (state, images, labels, *_) = carry, about
     loss = lambda params: jnp.mean(losses.cross_entropy(logits(params, state, images[rows]), labels[rows]))
@@ -126,18 +129,20 @@ def _program(apply: Any, optimizer: str, steps: int, whole: bool) -> Any:
     params = optax.apply_updates(params, updates)
     return (params, opt), look(params, about)
 
-  def scanned(carry, at, rate, about):
-    return jax.lax.scan(lambda carry, rows: step(carry, rows, rate, about), carry, at)[1]
+  @jax.jit
+  def at_once(params, at, rate, about):
+    carry, first = begin(params, rate, about)
+    _, seen = jax.lax.scan(lambda carry, rows: step(carry, rows, rate, about), carry, at)
+    return jnp.concatenate([first[None], seen])
 
-  begin, one = jax.jit(look), jax.jit(scanned if whole else step)
+  first_one, next_one = jax.jit(begin), jax.jit(step)
 
-  def run(params, at, rate, about):
-    carry, seen = (params, optim.make(optimizer, rate, steps).init(params)), [begin(params, about)]
-    if whole:
-      return jnp.concatenate([seen[0][None], one(carry, at, rate, about)])
+  def one_by_one(params, at, rate, about):
+    carry, now = first_one(params, rate, about)
+    seen = [now]
     for rows in at:
-      carry, now = one(carry, rows, rate, about)
+      carry, now = next_one(carry, rows, rate, about)
       seen.append(now)
     return jnp.stack(seen)
 
-  return jax.jit(run) if whole else run
+  return at_once if scanned else one_by_one

@@ -22,6 +22,6 @@ def pieces(n: int, size: int, field: str = "chunk") -> Iterator[np.ndarray]:
   Raises:
     Invalid: for a size below 1.
   """
-  require(int(size) == size and size >= 1, field, size, "give a whole number >= 1")
-  size = min(int(size), n)
+  require(isinstance(size, (int, np.integer)) and size >= 1, field, size, "give a whole number >= 1")
+  size = min(size, n)
   return (np.minimum(np.arange(first, first + size), n - 1) for first in range(0, n, size or 1))

@@ -18,8 +18,9 @@ with the same seed: exact, and as dear as that share of it.
 
 eta is that of plain SGD. Momentum mu makes it eta / (1 - mu) in the long run, a schedule its mean (our inference; the
 released code takes the first rate and leaves momentum and decay out). Adam has none: there `rate` is a free multiplier.
-The released code takes gradients in training mode; here batch statistics are read, those of w_0 for the gradient and
-the subject's own at the end. The paper's other part, a loss that keeps w near w_0 while training, is not here.
+The released code takes gradients in training mode; here batch statistics are read, those of w_0 or of the checkpoint
+for the gradient and the subject's own at the end. The paper's other part, a loss that keeps w near w_0 while training,
+is not here.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def method(
   """Request -> Subject; reads the set `forget` once, and counts those of `keep`. For picture classifiers.
 
   With the seed of the training, w_0 is where the subject's own training began, to the last bit, and a checkpoint is
-  where it was. Up to there it is trained again with all that it was trained on.
+  where it was: to get there all that was trained on is trained on again. In a sweep every setting does so for itself.
 
   Args:
     train: the procedure that trained the subject, with the same settings.

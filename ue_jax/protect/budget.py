@@ -23,10 +23,11 @@ def audit(clean: np.ndarray, protected: np.ndarray, chunk: int = 512, most: int 
     perturbations the first `most` pictures have; what was cut at 0 or 1 agrees with anything.
 
   Raises:
-    Invalid: for shapes that differ.
+    Invalid: for shapes that differ, or no pictures.
   """
   shapes = (clean.shape, protected.shape)
   require(clean.ndim == 4 and shapes[0] == shapes[1], "audit", shapes, "give pictures of equal shapes")
+  require(len(clean) >= 1, "audit", shapes, "give at least one picture")
   compiled = jax.jit(_compare)
   parts = []
   for rows in pieces(len(clean), chunk):

@@ -114,6 +114,7 @@ def features(subject: Subject, image: np.ndarray, view: View, chunk: int = 256) 
   check_size(subject, image.shape, view)
   compiled = _compiled(subject.model, view)
   n, out = len(image), None
+  require(n >= 1, "image", image.shape, "give at least one picture")
   for rows in pieces(n, chunk):
     part = np.asarray(compiled(subject.params, subject.state, image[rows]))
     out = np.empty((n, part.shape[1]), np.float32) if out is None else out
