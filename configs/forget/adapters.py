@@ -6,8 +6,8 @@ Paper: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 202
   python -m experiments.run --config configs/forget/adapters.py:tiny --workdir runs/adapters   # a minute, 2 cores
   python -m experiments.run --config configs/forget/adapters.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (seed 0 alone): NPO on adapters, forget exact match .01 (nll 5.6) with retain .58, world .99 and math
 .96; trained whole, at a rate of 3e-4, it is .00 (10.1) with .92, 1.00 and 1.00; the reference, which never saw the

@@ -7,8 +7,8 @@ brings back, are seen there and wiped out by a fixed budget of steps. Data, mode
   python -m experiments.run --config configs/forget/early.py:tiny --workdir runs/early   # a minute, 2 cores
   python -m experiments.run --config configs/forget/early.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (seed 0 alone):
 

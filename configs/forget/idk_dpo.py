@@ -6,8 +6,8 @@ Unlearning for LLMs", 2024. Data, model and measures are those of `configs/forge
   python -m experiments.run --config configs/forget/idk_dpo.py:tiny --workdir runs/idk_dpo   # under a minute, 2 cores
   python -m experiments.run --config configs/forget/idk_dpo.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (mean of seeds 0 to 2, spread):
 

@@ -6,8 +6,8 @@ those of `configs/forget/npo.py`.
   python -m experiments.run --config configs/forget/whp.py:tiny --workdir runs/whp   # under a minute, 2 cores
   python -m experiments.run --config configs/forget/whp.py:small --workdir runs/world  # audit_tiny
 
-`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; not run, but for
-two steps at `smollm2_cpu`, to see that it works.
+`smollm2`, `smollm2_cpu`, `smollm2_facts` and `llama` take released models, see `configs/common.py`; only `smollm2_cpu`
+was run (docs/results/language.md).
 
 Expect at `tiny` (seed 0 alone):
 

@@ -81,7 +81,9 @@ REAL_ROWS = {
   "WGA": "satimp/wga", "SatImp": "satimp/satimp", "UNDIAL alone": "undial/alone", "UNDIAL with a retain term":
   "undial/retain", "adaptive RMU, 100 steps": "rmu/rmu", "SURE": "sure/sure", "SURE without its mask": "sure/unmasked",
   "task vector, once": "task_vector/once", "task vector, twice": "task_vector/twice", "task vector, five times":
-  "task_vector/five",
+  "task_vector/five", "WHP alone, 75 steps": "whp/alone", "WHP with a retain term, 75 steps": "whp/retain", "IdkDPO":
+  "idk_dpo/idk_dpo", "IDK": "idk_dpo/idk", "NPO on adapters": "adapters/npo", "SimNPO on adapters": "adapters/simnpo",
+  "early, NPO (36 steps at 3.3e-6)": "early/npo", "early, GradDiff (52 steps at 3.3e-6)": "early/graddiff",
 }  # fmt: skip
 
 
