@@ -84,7 +84,7 @@ def pictures():
 
 
 @pytest.fixture
-def same_over_devices():
+def assert_same_over_devices():
   """Asserts that a method's first steps are the same on one device and, its batches cut, on four."""
 
   def check(method, request, steps):

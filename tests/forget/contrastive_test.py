@@ -49,9 +49,9 @@ def two(pictures):
   return pictures._replace(data=pictures.data._replace(sets={**pictures.data.sets, **sets}))
 
 
-def test_over_devices_the_pairs_are_those_of_the_whole_batch(same_over_devices, two):
+def test_over_devices_the_pairs_are_those_of_the_whole_batch(assert_same_over_devices, two):
   method = contrastive.method(forget_batch=11, retain_batch=7, optimizer="sgd", rate=0.3, temperature=0.3)
-  same_over_devices(method, two, steps=2)
+  assert_same_over_devices(method, two, steps=2)
 
 
 def test_two_classes_become_one_and_the_other_is_kept(two):

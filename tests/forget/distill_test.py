@@ -145,10 +145,10 @@ def test_the_passes_take_turns_and_random_labels_are_of_all_classes_and_drawn_at
 
 
 @pytest.mark.parametrize("distil", ["similarity", "relation"])
-def test_over_devices_the_relations_are_those_of_the_whole_batch(same_over_devices, pictures, distil):
+def test_over_devices_the_relations_are_those_of_the_whole_batch(assert_same_over_devices, pictures, distil):
   more = FEW | dict(forget_batch=11, retain_batch=7, retain_steps=1)
   method = distill.method("ascent", distil, alpha=300.0, rate=0.05, momentum=0.0, **more)
-  same_over_devices(method, pictures, steps=2)
+  assert_same_over_devices(method, pictures, steps=2)
 
 
 def test_the_class_is_forgotten_the_others_are_kept_and_distilling_holds_the_features(pictures):

@@ -85,9 +85,9 @@ def test_each_part_has_its_own_rate_and_leaves_outside_the_pattern_keep_their_bi
   assert fingerprint(new.params["head"]) == fingerprint(state.params["head"])
 
 
-def test_over_devices_the_numbers_are_those_of_one(same_over_devices, two):
+def test_over_devices_the_numbers_are_those_of_one(assert_same_over_devices, two):
   method = pcu.method(**FEW, optimizer="sgd", rate=0.3, temperature=0.3)
-  same_over_devices(method, two, steps=1)
+  assert_same_over_devices(method, two, steps=1)
 
 
 def test_features_leave_the_proxies_of_their_classes_and_the_other_class_is_kept(two):
