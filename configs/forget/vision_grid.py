@@ -14,6 +14,7 @@ Controls:
 
   python -m experiments.sweep --config configs/forget/vision_grid.py:tiny  --workdir runs/vision  # two minutes
   python -m experiments.sweep --config configs/forget/vision_grid.py:small --workdir runs/vision  # 3 seeds, 6 minutes
+  python -m experiments.sweep --config configs/forget/vision_grid.py:fresh --workdir runs/vision  # 24 other seeds, outputs alone
   python -m experiments.run --config configs/forget/vision_grid.py         --workdir runs/vision --config.data.path=DIR
   python -m experiments.run --config configs/forget/vision_grid.py:cifar --config.data.path=DIR --config.model.path=FILE
   python -m experiments.run --config configs/forget/vision_grid.py:cifar_weights --config.data.path=DIR \
@@ -130,6 +131,7 @@ from configs.common import RETRAINED_TWICE, sizes
 from configs.forget import baselines
 
 CIFAR = ("cifar", "cifar_weights")  # a ResNet-20 that begins with given weights
+FRESH = tuple(range(30, 54))  # seeds that no setting was chosen on
 LAF = dict(name="forget.laf", latent=8, widths=(32, 16))
 HAMU = dict(name="forget.hamu", quota="relative", q=0.5, forget_batch=5000, retain_batch=5000)
 FISHER = dict(variant="kronecker", alpha=1e-9, limit=0.1)
@@ -161,10 +163,10 @@ DIGIT = dict(  # what differs from the baselines where a whole class is forgotte
 
 def get_config(arg: str = "") -> ConfigDict:
   """The experiment in the size `arg`."""
-  size, pick = sizes(arg, *CIFAR)
+  size, pick = sizes(arg, *CIFAR, "fresh")
   if size in CIFAR:
     return from_weights(size)
-  config = baselines.get_config(arg)
+  config = baselines.get_config("small" if size == "fresh" else size)
   config.title = f"Picture unlearning: all methods ({size})"
   config.data.forget_share = 0.0
   fit = pick(tiny=800, small=2400)
@@ -185,6 +187,9 @@ def get_config(arg: str = "") -> ConfigDict:
     representation=dict(name="audit.representation", sets=("forget", "test")),
     relearn_time=dict(name="audit.relearn_time", **relearn),
   )
+  if size == "fresh":  # outputs alone: of so many models each measure takes minutes
+    config.seeds = FRESH
+    config.measure = dict(unlearning=dict(name="audit.unlearning"))
   return config
 
 
