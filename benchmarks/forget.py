@@ -103,8 +103,6 @@ def further() -> dict[str, Any]:
     rkd=dict(name="forget.distill", distil="relation", **passes),
     amnesiac=dict(name="forget.amnesiac", repair_steps=40),
     ssd=dict(name="forget.ssd", alpha=2.0),
-    lipschitz=dict(name="forget.lipschitz", rate=1e-3, steps=13),
-    unrolling=dict(name="forget.unrolling", rate=1e-3),
   )
 
 

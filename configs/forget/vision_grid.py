@@ -14,7 +14,7 @@ Controls:
 
   python -m experiments.sweep --config configs/forget/vision_grid.py:tiny  --workdir runs/vision  # two minutes
   python -m experiments.sweep --config configs/forget/vision_grid.py:small --workdir runs/vision  # 3 seeds, 6 minutes
-  python -m experiments.sweep --config configs/forget/vision_grid.py:fresh --workdir runs/vision  # 24 other seeds, outputs alone
+  python -m experiments.sweep --config configs/forget/vision_grid.py:fresh --workdir runs/vision  # 24 other seeds
   python -m experiments.run --config configs/forget/vision_grid.py         --workdir runs/vision --config.data.path=DIR
   python -m experiments.run --config configs/forget/vision_grid.py:cifar --config.data.path=DIR --config.model.path=FILE
   python -m experiments.run --config configs/forget/vision_grid.py:cifar_weights --config.data.path=DIR \
@@ -238,6 +238,10 @@ def from_weights(size: str) -> ConfigDict:
       optimizer="sgd",
     ),
     bad_teacher=dict(name="forget.bad_teacher", share=1.0, rate=3e-5, **sgd),
+    unrolling=dict(name="forget.unrolling", rate=2.5e-3),
+    lipschitz=dict(
+      name="forget.lipschitz", through=True, optimizer="normalised", rate=4.5e-2, sigma=0.5, samples=8, steps=5,
+    ),
     eu_1=dict(name="forget.fine_tune", fresh=True, trainable="head", rate=1e-2, **sgd),
     weight_noise=dict(name="forget.weight_noise", size=0.05),
   )
