@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 from experiments import unlearned
@@ -50,6 +51,28 @@ def test_the_tables_are_the_record(record, requests):
         for text, exact in zip(shown, exactly, strict=True):
           digits = len(text.partition(".")[2])
           assert abs(float(text) - exact) <= 0.51 * 10**-digits, f"{name}: {cell}, recorded is {value}"
+
+
+def test_on_fresh_seeds_every_method_is_nearer_than_nothing_and_than_noise_and_the_table_is_the_record():
+  """By more than twice the standard error of the differences, and each method has its cells."""
+  record = results.read(PLACE / "vision_grid_fresh.json")
+  ((heads, _, *lines),) = tables("vision_grid_fresh.json")
+  assert heads == ["model", "gap, tenth", "than nothing", "than noise", "gap, digit", "than nothing", "than noise"]
+  assert not {*record.seeds} & {*range(30)} and len(record.seeds) == 24  # settings were chosen on seeds below
+  cells, noises = {row: rest for row, *rest in lines}, ("weight_noise", "weight_noise_mild")
+  assert {*cells} == {name.partition("/")[0] for name in record.each if name.endswith("/gap")}
+  for at, request in ((0, "tenth"), (3, "digit")):
+    gaps = {row: np.array(record.each[name]) for row in cells if (name := f"{row}/{request}/gap") in record.each}
+    nothing, noise = gaps["original"], np.minimum(*(gaps[row] for row in noises))
+    for row, gap in gaps.items():
+      counts = ["" if row == "original" else np.sum(gap < nothing), "" if row in noises else np.sum(gap < noise)]
+      shown, spread = cells[row][at].split(" +- ")
+      assert abs(float(shown) - gap.mean()) < 0.00051 and abs(float(spread) - gap.std(ddof=1)) < 0.00051, row
+      assert cells[row][at + 1 : at + 3] == [str(count) for count in counts], f"{row}, {request}"
+      for control in ("original", *noises) if row not in ("original", *noises) else ():
+        less = gaps[control] - gap
+        assert less.mean() > 2 * less.std(ddof=1) / len(less) ** 0.5, f"{row}, {request}: {control}"
+    assert all(cell == "" for row in cells.keys() - gaps for cell in cells[row][at : at + 3])
 
 
 def test_the_table_of_streams_is_the_record():
