@@ -8,12 +8,11 @@ z_N standard normal pictures, drawn anew in every step,
 
 is followed by plain SGD. Neither labels nor anything that is kept is read: what stays is what a few short steps leave.
 
-The released code differentiates f(x) alone, not f(x + sigma z), and so does this by default: with both (`through`) a
+The released code differentiates f(x) alone, not f(x + sigma z), and so does this by default. With both (`through`) a
 perceptron forgets a class less well, and a random tenth no better than by noise on the weights; a ResNet-20 with given
-weights forgets random pictures with both, and is ruined by the same steps of f(x) alone
-(`configs/forget/vision_grid.py`). We have not seen which of the two the paper means: formula and passes are read off
-its code and off accounts of it. For the random tenth steps of one length (`optimizer="normalised"`) did better than
-steps at one rate.
+weights comes a little nearer with both (`configs/forget/vision_grid.py`). We have not seen which of the two the paper
+means: formula and passes are read off its code and off accounts of it. For the random tenth steps of one length
+(`optimizer="normalised"`) did better than steps at one rate.
 
 Where that code differs: it takes one pass over D_f, sums over a batch where this takes the mean (the rate here is
 theirs times the batch size), and clips the noisy pictures to the range of the batch (here nothing is clipped, and
