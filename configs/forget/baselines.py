@@ -37,9 +37,9 @@ Measured at `small` on seeds 0 to 2 (percent, means; gap: mean distance of the f
 
 All are closer to the reference than the original, but boundary_shrink, boundary_expand and fisher no closer than noise
 on the weights: their settings in `vision_grid.py` are better. lipschitz is no closer than noise on these three seeds,
-but it is on 24 others (`vision_grid.py:fresh`). unrolling takes its gradient at a quarter of the training: at the
-beginning it is no closer than noise. RA below 90: weight_noise. Another implementation of the bed, with other splits,
-measured UA 15 to 19 for the reference, 2 to 6 for fine_tune, 14 to 16 for random_labels.
+but on the mean of 24 others it is (`vision_grid.py:fresh`, beside its noises). unrolling takes its gradient at a
+quarter of the training: at the beginning it is no closer than noise. RA below 90: weight_noise. Another implementation
+of the bed, with other splits, measured UA 15 to 19 for the reference, 2 to 6 for fine_tune, 14 to 16 for random_labels.
 `amnesiac` takes nearly all of the training back, as every batch held some of the tenth; its repair is as long as the
 training was, or wrong labels of what is kept are not known again (after 360 steps the gap was 18.8). `influence_cg` has
 a damping far above the curvature: the network is not convex, and with .1 its step ruined one seed of three.

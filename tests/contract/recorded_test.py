@@ -54,12 +54,14 @@ def test_the_tables_are_the_record(record, requests):
 
 
 def test_on_fresh_seeds_every_method_is_nearer_than_nothing_and_than_noise_and_the_table_is_the_record():
-  """By more than twice the standard error of the differences, and each method has its cells."""
-  record = results.read(PLACE / "vision_grid_fresh.json")
+  """By 2.4 standard errors of the difference, the foil by 2; with the settings of the grid, and cells for every row."""
+  record, small = (results.read(PLACE / f"vision_grid_{name}.json") for name in ("fresh", "small"))
+  assert all(record.config[one] == small.config[one] for one in ("data", "model", "train", "method", "requests"))
   ((heads, _, *lines),) = tables("vision_grid_fresh.json")
   assert heads == ["model", "gap, tenth", "than nothing", "than noise", "gap, digit", "than nothing", "than noise"]
   assert not {*record.seeds} & {*range(30)} and len(record.seeds) == 24  # settings were chosen on seeds below
   cells, noises = {row: rest for row, *rest in lines}, ("weight_noise", "weight_noise_mild")
+  assert len(cells) == len(lines)
   assert {*cells} == {name.partition("/")[0] for name in record.each if name.endswith("/gap")}
   for at, request in ((0, "tenth"), (3, "digit")):
     gaps = {row: np.array(record.each[name]) for row in cells if (name := f"{row}/{request}/gap") in record.each}
@@ -70,8 +72,8 @@ def test_on_fresh_seeds_every_method_is_nearer_than_nothing_and_than_noise_and_t
       assert abs(float(shown) - gap.mean()) < 0.00051 and abs(float(spread) - gap.std(ddof=1)) < 0.00051, row
       assert cells[row][at + 1 : at + 3] == [str(count) for count in counts], f"{row}, {request}"
       for control in ("original", *noises) if row not in ("original", *noises) else ():
-        less = gaps[control] - gap
-        assert less.mean() > 2 * less.std(ddof=1) / len(less) ** 0.5, f"{row}, {request}: {control}"
+        less, times = gaps[control] - gap, 2 if row == "eu_1" else 2.4
+        assert less.mean() > times * less.std(ddof=1) / len(less) ** 0.5, f"{row}, {request}: {control}"
     assert all(cell == "" for row in cells.keys() - gaps for cell in cells[row][at : at + 3])
 
 

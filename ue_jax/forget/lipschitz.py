@@ -10,9 +10,10 @@ is followed by plain SGD. Neither labels nor anything that is kept is read: what
 
 The released code differentiates f(x) alone, not f(x + sigma z), and so does this by default. With both (`through`) a
 perceptron forgets a class less well, and a random tenth no better than by noise on the weights; a ResNet-20 with given
-weights comes a little nearer with both (`configs/forget/vision_grid.py`). We have not seen which of the two the paper
-means: formula and passes are read off its code and off accounts of it. For the random tenth steps of one length
-(`optimizer="normalised"`) did better than steps at one rate.
+weights came a little nearer with both on the two seeds that settings were chosen on (docs/results/forget_vision.md).
+We have not seen which of the two the paper means: formula and passes are read off its code and off accounts of it.
+Steps of one length (`optimizer="normalised"`) did better for a random tenth than steps at one rate on the seeds that
+settings were chosen on, not on seeds 0 to 2.
 
 Where that code differs: it takes one pass over D_f, sums over a batch where this takes the mean (the rate here is
 theirs times the batch size), and clips the noisy pictures to the range of the batch (here nothing is clipped, and
