@@ -14,7 +14,7 @@ Controls:
 
   python -m experiments.sweep --config configs/forget/vision_grid.py:tiny  --workdir runs/vision  # two minutes
   python -m experiments.sweep --config configs/forget/vision_grid.py:small --workdir runs/vision  # 3 seeds, 6 minutes
-  python -m experiments.sweep --config configs/forget/vision_grid.py:fresh --workdir runs/vision  # 24 seeds, half an hour
+  python -m experiments.sweep --config configs/forget/vision_grid.py:fresh --workdir runs/vision  # 24 seeds, 30 minutes
   python -m experiments.run --config configs/forget/vision_grid.py         --workdir runs/vision --config.data.path=DIR
   python -m experiments.run --config configs/forget/vision_grid.py:cifar --config.data.path=DIR --config.model.path=FILE
   python -m experiments.run --config configs/forget/vision_grid.py:cifar_weights --config.data.path=DIR \
