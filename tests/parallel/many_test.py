@@ -36,3 +36,13 @@ def test_it_can_be_stopped_and_refuses_uneven_lists(runs):
   assert many.fit(train, problems, [0, 1, 2], stop=lambda: True) == [None] * 3
   with pytest.raises(Invalid, match="one seed a problem"):
     many.fit(train, problems, [0])
+
+
+@pytest.mark.parametrize("convolutional, calls", [(False, 1), (True, 7)])
+def test_steps_are_scanned_but_for_convolutions_and_the_bits_are_the_same(runs, convolutional, calls):
+  train, problems = runs
+  asked = []
+  found = many.fit(train._replace(convolutional=convolutional), problems, [0, 1, 2], stop=lambda: asked.append(1))
+  assert len(asked) == calls  # looked at before every call
+  steps = many.fit(train, problems, [0, 1, 2], steps_per_call=1)
+  jax.tree.map(np.testing.assert_array_equal, [one.params for one in found], [one.params for one in steps])
