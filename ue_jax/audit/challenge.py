@@ -14,8 +14,8 @@ perfect. Epsilon earns 1 point below 0.5, half below 1, a quarter below 1.5, and
 
 Equal distributions do NOT score 1: the best of 160 000 attacks finds something in finite banks. Two draws of 512 models
 from one normal give F = 0.19 (means of 600 samples, standard errors of 2 to 5 %; 16 models .18), shifted by half a
-standard deviation .074, by one .017, by two .0017, by six .00014, with half the width .0034. The winners of the
-challenge are said to lie near 0.1.
+standard deviation .074, by one .017, by two .0017, by six .00013 (6000 samples), with half the width .0034. The winners
+of the challenge are said to lie near 0.1.
 """
 
 from __future__ import annotations

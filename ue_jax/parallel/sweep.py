@@ -258,8 +258,9 @@ def _values(metric: Any) -> np.ndarray:
 
 def _rows(tree: Any, n: int) -> list[Any]:
   """The slices 0..n-1 of the leading axis of all leaves, which are all on the device or all on the host."""
-  on_device = any(isinstance(x, jax.Array) for x in jax.tree.leaves(tree))
-  return [_row(tree, i) if on_device else jax.tree.map(lambda x: x[i], tree) for i in range(n)]  # noqa: B023
+  if any(isinstance(x, jax.Array) for x in jax.tree.leaves(tree)):
+    return [_row(tree, i) for i in range(n)]
+  return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(n)]
 
 
 @jax.jit
