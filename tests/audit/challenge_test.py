@@ -54,8 +54,8 @@ def test_the_score_of_known_distributions_within_three_tenths(shift, scale, mode
 
 
 def test_the_score_of_banks_far_apart_to_the_one_digit_that_is_known():
-  """1e-4 at a shift of 6. Here it is 1.32e-4 (6000 samples, standard error 2e-6): the same digit, and so have 114 of 150
-  draws of 40 samples. Within .3 of 1e-4 sharp are 65 of the draws, and the mean is not."""
+  """1e-4 at a shift of 6. Here it is 1.32e-4 (6000 samples, standard error 2e-6): the same digit, and so have 114 of
+  150 draws of 40 samples. Within .3 of 1e-4 sharp are 65 of the draws, and the mean is not."""
   assert abs(mean_points(6.0, 1.0, 512) - 1e-4) < 0.5e-4
 
 
